@@ -1,0 +1,1 @@
+"""Hydra plugin: the default sweeper of pretune."""

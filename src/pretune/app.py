@@ -1,0 +1,102 @@
+"""The entry points behind the scripts: from the command line to an exit status.
+
+Exit status 0: all is well; 1: something failed; 2: what was asked for is not possible (nothing was started);
+130: interrupted. Nothing heavy is imported until a job runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pretune.config.schema import register
+from pretune.errors import PretuneError, UsageError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def launch(main: Callable[[], Any]) -> None:
+    """Run a script's Hydra ``main``; every error becomes one readable message and an exit status."""
+    # Spinning OpenMP threads make a busy machine dozens of times slower; it must be said before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach explain() instead of being printed by Hydra
+    register()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pretune").setLevel(logging.INFO)
+    try:
+        main()
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(explain(error, debug=asks_for_debug(sys.argv)))
+
+
+def run_script(script: str, config: DictConfig) -> Any:
+    """Hydra's task function: run one configuration, or the chunk of a sweep that a launcher handed over."""
+    chunk = config.get("chunk")
+    if chunk is not None:
+        from pathlib import Path
+
+        from pretune.execution.grid import read_chunk
+        from pretune.execution.session import run_chunk
+
+        return run_chunk(read_chunk(Path(chunk)))
+    try:
+        status = _run_single(script, config)
+    except (Exception, KeyboardInterrupt) as error:
+        status = explain(error, debug=bool(config.get("debug")))
+    # Hydra has no other way to pass a status on, and prints the overrides of a job that ends with an exception.
+    if status:
+        raise SystemExit(status)
+    return status
+
+
+def _run_single(script: str, config: DictConfig) -> int:
+    if script == "report":
+        from pretune.report.command import run_report
+
+        return run_report(config)
+    from hydra.core.hydra_config import HydraConfig
+
+    from pretune.config.expansion import Point
+    from pretune.config.library import Library
+    from pretune.execution.session import Session
+
+    overrides = tuple(HydraConfig.get().overrides.task)
+    return Session.open(script, [Point(overrides=overrides, config=config)], Library.of_this_run()).run()
+
+
+def asks_for_debug(arguments: list[str]) -> bool:
+    """Whether ``debug=true`` is among the overrides."""
+    return any(text.lower() in ("debug=true", "debug=1", "+debug=true") for text in arguments)
+
+
+def explain(error: BaseException, *, debug: bool) -> int:
+    """Write one readable message about ``error`` to standard error; return the exit status."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("\ninterrupted; the same command goes on where this one stopped\n")
+        return INTERRUPTED
+    if isinstance(error, PretuneError):
+        sys.stderr.write(f"error: {error}\n")
+        return USAGE if isinstance(error, UsageError) else FAILURE
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        from pretune.config.diagnosis import diagnose
+
+        sys.stderr.write(f"error: {diagnose(error, sys.argv)}\n")
+        return USAGE
+    if isinstance(error, OSError):
+        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or ''}\n")
+        return FAILURE
+    sys.stderr.write(f"error: {type(error).__name__}: {error}\n(debug=true shows the traceback)\n")
+    return FAILURE

@@ -1,0 +1,1 @@
+"""Where weights come from: revisions and steps, identity, and loading."""

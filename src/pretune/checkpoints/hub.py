@@ -1,0 +1,127 @@
+"""The Hugging Face Hub (or a mirror named by ``HF_ENDPOINT``): refs, weight hashes, downloads, plain errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pretune.checkpoints.revisions import Ref
+from pretune.errors import CheckpointError, DataError, HubUnreachable
+from pretune.results.store import Study, write_atomically
+
+log = logging.getLogger(__name__)
+
+WEIGHT_SUFFIXES = (".safetensors",)
+FILES_TO_LOAD = ("*.json", "*.safetensors", "*.model", "*.txt")
+
+
+def endpoint() -> str:
+    """Address of the Hub in use."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+@contextlib.contextmanager
+def explain_hub_errors(what: str) -> Iterator[None]:
+    """Turn the clients' exceptions into one message: what was wanted, from where, and what to do."""
+    import httpx
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise CheckpointError(f"{what}: gated on {endpoint()}; accept its terms there and set HF_TOKEN") from error
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(f"{what}: not found on {endpoint()} (or private: set HF_TOKEN)") from error
+    except errors.RevisionNotFoundError as error:
+        raise CheckpointError(f"{what}: no such revision on {endpoint()}") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError, ConnectionError) as error:
+        raise unreachable(what, error) from error
+    except errors.HfHubHTTPError as error:
+        raise HubUnreachable(f"{what}: {endpoint()} answered: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        if "offline" in str(error).lower() or "connect" in str(error).lower():
+            raise unreachable(what, error) from error
+        raise
+
+
+def unreachable(what: str, error: BaseException) -> HubUnreachable:
+    """The message for a Hub that does not answer."""
+    offline = " (HF_HUB_OFFLINE is set and it is not in the cache)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return HubUnreachable(
+        f"{what} could not be fetched: {endpoint()} cannot be reached{offline} ({type(error).__name__}).\n"
+        "  Without a hub:  checkpoint=pico/step1024 task=pico/nli need none.\n"
+        "  With a mirror:  export HF_ENDPOINT=http://HOST:PORT\n"
+        "  Local folders:  checkpoint=path checkpoint.path=DIR   task.source=path task.path=DIR"
+    )
+
+
+class RefCache:
+    """Branches and tags of repositories, kept in the study so that planning and offline runs need no network."""
+
+    def __init__(self, study: Study) -> None:
+        self._folder = study.root / "refs"
+        self._known: dict[str, tuple[Ref, ...]] = {}
+
+    def _path(self, repo: str) -> Path:
+        return self._folder / f"{repo.replace('/', '--')}.json"
+
+    def get(self, repo: str, *, refresh: bool = False) -> tuple[Ref, ...]:
+        """Refs of ``repo``: from memory, from the study, else from the Hub (``refresh``: always from there)."""
+        if repo in self._known and not refresh:
+            return self._known[repo]
+        refs = None if refresh else self._read(repo)
+        if refs is None:
+            refs = fetch_refs(repo)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            body = {"endpoint": endpoint(), "refs": {ref.name: ref.commit for ref in refs}}
+            write_atomically(self._path(repo), json.dumps(body, indent=1).encode())
+        self._known[repo] = refs
+        return refs
+
+    def _read(self, repo: str) -> tuple[Ref, ...] | None:
+        try:
+            body = json.loads(self._path(repo).read_text())
+            return tuple(Ref(name=name, commit=commit) for name, commit in body["refs"].items())
+        except (FileNotFoundError, ValueError, KeyError, AttributeError):
+            return None
+
+
+def fetch_refs(repo: str) -> tuple[Ref, ...]:
+    """Ask the Hub for all branches and tags of ``repo``."""
+    from huggingface_hub import HfApi
+
+    with explain_hub_errors(f"checkpoint.repo={repo}"):
+        refs = HfApi().list_repo_refs(repo)
+    return tuple(Ref(name=ref.name, commit=ref.target_commit) for ref in (*refs.branches, *refs.tags))
+
+
+def fetch_weight_hashes(repo: str, commit: str) -> dict[str, str]:
+    """SHA-256 of each safetensors file of a commit, from the Hub's LFS records, without downloading."""
+    from huggingface_hub import HfApi
+
+    with explain_hub_errors(f"checkpoint.repo={repo}"):
+        entries = list(HfApi().list_repo_tree(repo, revision=commit, recursive=True))
+    hashes = {
+        entry.path: entry.lfs.sha256
+        for entry in entries
+        if entry.path.endswith(WEIGHT_SUFFIXES) and getattr(entry, "lfs", None) is not None
+    }
+    if not hashes:
+        raise CheckpointError(f"{repo} at {commit[:12]} has no safetensors weights; pickled weights are not loaded")
+    return hashes
+
+
+def download_weights(repo: str, commit: str, hashes: Mapping[str, str]) -> Path:
+    """Download what loading needs into the Hub's own cache (resumed, checked); return the folder."""
+    from huggingface_hub import snapshot_download
+
+    with explain_hub_errors(f"checkpoint.repo={repo}"):
+        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES_TO_LOAD)))
+    missing = [name for name in hashes if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{repo} at {commit[:12]}: download is incomplete, missing {missing}")
+    return folder

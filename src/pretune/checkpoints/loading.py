@@ -1,0 +1,59 @@
+"""Loading weights and tokenizers from a folder, safely: safetensors only, no code from the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pretune.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """Load a causal language model in fp32. Raises :class:`CheckpointError` for missing or non-finite weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # one bar per file of weights, between ours
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: no loadable causal language model: {str(error).splitlines()[0]}") from error
+    if report.get("missing_keys") or report.get("mismatched_keys"):
+        missing = sorted(str(key) for key in (*report["missing_keys"], *report.get("mismatched_keys", ())))
+        raise CheckpointError(f"{folder}: weights are missing or of the wrong shape: {', '.join(missing[:5])}")
+    bad = [name for name, tensor in model.named_parameters() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{folder}: weights are not finite: {', '.join(bad[:5])}")
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer and make sure that padding is possible (the end-of-text token serves if need be)."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: no loadable tokenizer: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Raise when the tokenizer can produce ids that the embedding does not have."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise CheckpointError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding only {rows} rows")

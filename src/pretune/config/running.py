@@ -1,0 +1,116 @@
+"""Configuration values that describe *how* and *where* a study runs, and the whole configuration of each script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretune.config.options import option
+from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
+
+MODES = ("run", "plan")
+SHOT_SAMPLING = ("fixed",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """The machine side of training."""
+
+    precision: str = option(
+        "bf16-mixed",
+        help="bf16-mixed: fp32 master weights, bf16 compute; 32-true: all fp32",
+        choices=("bf16-mixed", "32-true"),
+    )
+    micro_batch: int | None = option(None, help="rows per forward pass; null: the whole batch", minimum=1, scientific=False)
+    accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
+    threads: int | None = option(
+        None, help="torch threads; null: 1 below 5 M parameters, else the cores", minimum=1, scientific=False
+    )
+    save_seconds: float = option(60.0, help="seconds between step checkpoints", above=0, scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logger:
+    """Where training is logged besides the results table."""
+
+    name: str = option("wandb", help="kind of logger", choices=("wandb", "csv", "none"), scientific=False)
+    project: str = option("pretune", help="W&B project", nonempty=True, scientific=False)
+    entity: str | None = option(None, help="W&B team or user", scientific=False)
+    group: str | None = option(None, help="W&B group; null: study and axes of the sweep", scientific=False)
+    offline: bool | None = option(None, help="null: offline when no key or no network is found", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """How train.py evaluates base and tuned models."""
+
+    formats: tuple[str, ...] = option(("default",), help="prompt formats", nonempty=True)
+    shots: tuple[int, ...] = option((0,), help="numbers of shots", nonempty=True, minimum=0)
+    limit: int | None = option(None, help="rows per evaluation, drawn by seed; null: all", minimum=1)
+    relations: tuple[str, ...] = option(
+        ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining"),
+        help="which evaluations are made",
+        choices=("validation", "in_domain", "out_of_domain", "cross_task", "pretraining"),
+    )
+    keep_prompts: bool = option(False, help="store the prompts in items.parquet", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Keys that every script has."""
+
+    study_dir: str = option("studies/default", help="folder of the results", nonempty=True, scientific=False)
+    cache_dir: str = option("~/.cache/pretune", help="folder of ladders and caches", nonempty=True, scientific=False)
+    debug: bool = option(False, help="show tracebacks", scientific=False)
+    chunk: str | None = option(None, help="set by the sweeper for a launcher's job: file with its cells", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Common):
+    """``train.py``: fine-tune a checkpoint on a task, then evaluate base and tuned model."""
+
+    checkpoint: Checkpoint = option(factory=Checkpoint, help="starting weights")
+    task: Task = option(factory=Task, help="training task")
+    format: Format = option(factory=Format, help="training format")
+    stage: Stage = option(factory=Stage, help="kind of training")
+    optimizer: Optimizer = option(factory=Optimizer, help="optimizer")
+    regularizer: Regularizer = option(factory=Regularizer, help="regularisation")
+    trainer: Trainer = option(factory=Trainer, help="machine side of training")
+    logger: Logger = option(factory=Logger, help="logger")
+    eval: Eval = option(factory=Eval, help="evaluation of base and tuned model")
+    seed: int = option(0, help="seed of rows, order and dropout", minimum=0)
+    shot_sampling: str = option("fixed", help="how shots are chosen", choices=SHOT_SAMPLING)
+    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
+    mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
+    fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
+    keep_model: str | None = option(
+        None,
+        help="fine-tuned weights to keep; null: all below 50 M parameters, else selected",
+        choices=("none", "selected", "all"),
+        scientific=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Common):
+    """``evaluate.py``: evaluate a base checkpoint, or a trained run, on a task in a format."""
+
+    checkpoint: Checkpoint = option(factory=Checkpoint, help="weights to evaluate")
+    run: str | None = option(None, help="run_id of a trained run (or a unique prefix, or 'all'), instead of a checkpoint")
+    task: Task = option(factory=Task, help="evaluated task")
+    suite: str | None = option(None, help="a training task whose whole map is evaluated, instead of a task")
+    format: Format = option(factory=Format, help="prompt format")
+    shots: int = option(0, help="number of shots", minimum=0)
+    shot_sampling: str = option("fixed", help="how shots are chosen", choices=SHOT_SAMPLING)
+    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
+    trainer: Trainer = option(factory=Trainer, help="machine side")
+    logger: Logger = option(factory=Logger, help="logger")
+    eval: Eval = option(factory=Eval, help="limit and keep_prompts")
+    seed: int = option(0, help="seed", minimum=0)
+    mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
+    fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Common):
+    """``report.py``: from the table of results to a page."""
+

@@ -1,0 +1,121 @@
+"""Between Hydra's mutable configuration and our frozen values.
+
+Hydra cannot override frozen dataclasses, so :func:`thaw` derives a plain twin of each (same fields, types and
+defaults) to register with it; :func:`freeze` turns the composed configuration back into the frozen value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, TypeVar, Union
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from pretune.config.options import METADATA_KEY, Rule
+from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
+
+T = TypeVar("T")
+
+SCRIPTS: Mapping[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "report": ReportConfig}
+"""Script → the class of its configuration."""
+
+UNION_TYPES = (Union, types.UnionType)
+
+
+@cache
+def thaw(cls: type) -> type:
+    """Derive the plain dataclass that Hydra may override from a frozen one, nested ones included."""
+    hints = typing.get_type_hints(cls)
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(cls):
+        hint = _thaw_hint(hints[field.name])
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        else:
+            default = MISSING
+        if dataclasses.is_dataclass(default):
+            fields.append((field.name, hint, dataclasses.field(default_factory=hint)))
+        elif isinstance(default, tuple | dict):
+            value = list(default) if isinstance(default, tuple) else dict(default)
+            fields.append((field.name, hint, dataclasses.field(default_factory=value.copy)))
+        else:
+            fields.append((field.name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(cls.__name__, fields, kw_only=True)
+
+
+def _thaw_hint(hint: Any) -> Any:
+    """Replace frozen classes inside ``hint`` by their plain twins."""
+    if dataclasses.is_dataclass(hint):
+        return thaw(typing.cast(type, hint))
+    if typing.get_origin(hint) is dict:
+        key, value = typing.get_args(hint)
+        return dict[key, _thaw_hint(value)]  # type: ignore[valid-type]
+    if typing.get_origin(hint) in UNION_TYPES:
+        return Union[tuple(_thaw_hint(part) for part in typing.get_args(hint))]
+    return hint
+
+
+def freeze(cls: type[T], data: DictConfig | Mapping[str, Any]) -> T:
+    """Build the frozen value of class ``cls`` from a composed configuration or from plain data.
+
+    Interpolations are resolved. Plain data (a record on disk, a chunk handed to a worker) is merged into the
+    schema first, so that types are checked; unknown keys raise omegaconf's error.
+    """
+    if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not thaw(cls):
+        data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(thaw(cls)), data))
+    plain = OmegaConf.to_container(data, resolve=True, throw_on_missing=True)
+    return typing.cast(T, _freeze_value(cls, plain))
+
+
+def _freeze_value(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        cls = typing.cast(type, hint)
+        return cls(**{f.name: _freeze_value(hints[f.name], value[f.name]) for f in dataclasses.fields(hint)})
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return tuple(value)
+    if origin is dict:
+        inner = typing.get_args(hint)[1]
+        return {str(key): _freeze_value(inner, item) for key, item in value.items()}
+    if origin in UNION_TYPES:
+        nested = [part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)]
+        return _freeze_value(nested[0], value) if nested else value
+    return value
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a frozen value into plain dictionaries and lists (for JSON and YAML)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def walk(value: Any, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
+    """Yield ``(dotted key, value, rule)`` for every field of a frozen value, nested ones included."""
+    for field in dataclasses.fields(value):
+        key, item = f"{prefix}{field.name}", getattr(value, field.name)
+        if METADATA_KEY in field.metadata:
+            yield key, item, field.metadata[METADATA_KEY]
+        if dataclasses.is_dataclass(item):
+            yield from walk(item, f"{key}.")
+
+
+def register() -> None:
+    """Register the schema of every script with Hydra, as ``schema/<script>``."""
+    from hydra.core.config_store import ConfigStore
+
+    for name, cls in SCRIPTS.items():
+        ConfigStore.instance().store(group="schema", name=name, package="_global_", node=thaw(cls))

@@ -1,0 +1,150 @@
+"""Configuration values that describe *what* is trained and measured: checkpoint, task, format, stage, optimizer.
+
+They are frozen, keyword-only dataclasses. :mod:`pretune.config.schema` derives the plain (overridable) classes
+that Hydra composes from the very same declarations, so each key is written down once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretune.config.options import option
+
+SCORERS = ("first_token", "sum", "per_token", "per_byte")
+"""Ways to turn one forward pass over the options into a choice; all are rows of every evaluate cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Architecture of a model trained from scratch by ``stage=pretrain``."""
+
+    name: str = option("pico", help="name of the architecture preset")
+    architecture: str = option("olmo", help="model family of transformers", choices=("olmo",))
+    hidden_size: int = option(128, help="width of the residual stream", minimum=8)
+    intermediate_size: int = option(512, help="width of the feed-forward layer", minimum=8)
+    layers: int = option(2, help="number of transformer blocks", minimum=1)
+    heads: int = option(4, help="attention heads per block", minimum=1)
+    context_length: int = option(256, help="longest sequence, in tokens", minimum=8)
+    init_std: float = option(0.08, help="standard deviation of the initial weights", above=0)
+    tie_embeddings: bool = option(False, help="share input and output embeddings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """The optimizer and its hyper-parameters."""
+
+    name: str = option("adamw", help="optimizer", choices=("adamw", "sgd"))
+    lr: float = option(2e-6, help="peak learning rate", above=0)
+    betas: tuple[float, ...] = option((0.9, 0.999), help="decay rates of AdamW's moments")
+    eps: float = option(1e-8, help="term added to AdamW's denominator", above=0)
+    weight_decay: float = option(0.0, help="decoupled weight decay", minimum=0)
+    fused: bool = option(True, help="use torch's fused kernel", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularizer:
+    """Pull towards the pre-trained weights during fine-tuning."""
+
+    name: str = option("none", help="kind of regularisation", choices=("none",))
+    strength: float = option(0.0, help="weight of the penalty", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What kind of training: its length, batch, schedule and clipping."""
+
+    name: str = option("sft", help="kind of training", choices=("sft", "instruct", "pretrain"))
+    epochs: int = option(3, help="passes over the training rows (sft, instruct)", minimum=1)
+    batch_size: int = option(8, help="rows (pretrain: windows) per optimizer step", minimum=1)
+    schedule: str = option("linear", help="learning-rate schedule", choices=("linear", "cosine", "constant"))
+    warmup_ratio: float = option(0.03, help="share of the steps spent warming up", minimum=0, maximum=1)
+    clip_norm: float = option(1.0, help="largest norm of the gradient; 0 switches clipping off", minimum=0)
+    max_length: int = option(2048, help="longest prompt with completion, in tokens", minimum=4)
+    sequence_length: int = option(64, help="tokens per window (pretrain)", minimum=4)
+    save_steps: tuple[int, ...] = option((), help="steps whose weights are kept, the last one ends it (pretrain)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that determines a ladder of checkpoints which this project trains itself, and thereby its identity."""
+
+    text: str = option("pico", help="pre-training corpus", choices=("pico",))
+    model: Model = option(factory=Model, help="architecture")
+    stage: Stage = option(factory=Stage, help="length, batch and schedule")
+    optimizer: Optimizer = option(factory=Optimizer, help="optimizer of the pre-training")
+    seed: int = option(0, help="seed of initialisation and data order", minimum=0)
+    precision: str = option("32-true", help="precision of the pre-training", choices=("bf16-mixed", "32-true"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where weights come from. ``revision`` (exact) or ``step`` (looked up by ``pattern``) says which."""
+
+    source: str = option("hub", help="kind of place", choices=("hub", "path", "ladder"))
+    family: str = option("olmo1b", help="name of the model family, a column of the results")
+    repo: str | None = option(None, help="repository on the Hub, owner/name")
+    revision: str | None = option(None, help="exact branch, tag or commit")
+    step: int | str | None = option(None, help="pre-training step; in a sweep also 'all' or 'every:N'")
+    phase: str = option("main", help="training phase whose steps are meant, as the family's pattern names it")
+    pattern: str | None = option(None, help="regular expression of revision names with groups step, tokens, phase")
+    tokens_per_step: int | None = option(None, help="pre-training tokens per step", minimum=1)
+    final_step: int | None = option(None, help="the step that revision 'main' stands for", minimum=0)
+    annealed: bool | None = option(None, help="whether the learning rate had been annealed to its end")
+    pretraining_text: str | None = option(None, help="task whose text the loss before and after is measured on")
+    path: str | None = option(None, help="local folder (source=path)")
+    recipe: Recipe | None = option(None, help="how the ladder is trained (source=ladder)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A data set, how its rows become examples, how answers are scored, and which evaluations go with it."""
+
+    name: str = option("", help="name of the task, a column of the results", nonempty=True)
+    family: str = option("", help="which template of a format is used", nonempty=True)
+    answer: str = option(
+        "classification",
+        help="kind of answer",
+        choices=("classification", "choice", "generation", "language"),
+    )
+    source: str = option("hub", help="where rows come from", choices=("hub", "path", "pico"))
+    path: str | None = option(None, help="folder of Parquet or JSONL files named by split (source=path)")
+    repo: str | None = option(None, help="data set on the Hub, owner/name")
+    config: str | None = option(None, help="configuration of the data set")
+    revision: str | None = option(None, help="branch, tag or commit of the data set")
+    train_split: str | None = option("train", help="split of the training rows and of the shots")
+    validation_split: str | None = option(None, help="split held out for choosing; null: rows of train_split")
+    eval_split: str = option("validation", help="labelled split that is evaluated")
+    stream_rows: int | None = option(None, help="read only so many rows of a split, by streaming (large sets)", minimum=1)
+    reader: str = option("columns", help="function that turns a row into fields, options and answer")
+    fields: dict[str, str] = option(factory=dict, help="template field → column")
+    label: str | None = option(None, help="column of the label, the target text or the right option")
+    labels: dict[str, str] = option(factory=dict, help="value in the label column → label text, in option order")
+    train_rows: int = option(6000, help="training rows, drawn by seed", minimum=1)
+    validation_rows: int = option(200, help="rows held out from train_split when there is no validation_split", minimum=1)
+    metric: str = option(
+        "accuracy", help="metric of the headline", choices=("accuracy", "rouge_l", "exact_match", "loss")
+    )
+    scorer: str = option("sum", help="scorer of the headline", choices=(*SCORERS, "generate", "likelihood"))
+    max_new_tokens: int = option(60, help="longest generated answer, in tokens", minimum=1)
+    in_domain: tuple[str, ...] = option((), help="tasks evaluated as in-domain after training on this one")
+    out_of_domain: tuple[str, ...] = option((), help="tasks evaluated as out-of-domain")
+    cross_task: tuple[str, ...] = option((), help="tasks evaluated as other tasks (transfer and forgetting)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """The wording of one family of tasks in one format. ``{name}`` stands for a field of the example."""
+
+    prompt: str = option(help="text before the answer; must not end in a space", nonempty=True)
+    completion: str = option(" {answer}", help="text that is learnt and scored")
+    body: str | None = option(None, help="field that is shortened when the prompt is too long")
+    stop: str = option("\n", help="a generated answer ends at this text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A prompt format: one template per family of tasks."""
+
+    name: str = option("", help="name of the format, a column of the results", nonempty=True)
+    separator: str = option("\n\n", help="text between shots")
+    templates: dict[str, Template] = option(factory=dict, help="family of tasks → template")

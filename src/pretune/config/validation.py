@@ -1,0 +1,177 @@
+"""Checks of a composed configuration: every problem found is reported in one message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
+from pretune.config.schema import walk
+from pretune.config.science import Checkpoint, Task
+from pretune.errors import ConfigError, Problem, suggest
+
+ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
+
+STEP_CHOICE = re.compile(r"all|every:[1-9]\d*")
+
+
+def validate(configs: Iterable[ScriptConfig]) -> None:
+    """Raise one :class:`ConfigError` with every distinct problem of all ``configs``, if there is any."""
+    problems: dict[tuple[str, str], Problem] = {}
+    for config in configs:
+        for problem in find_problems(config):
+            problems.setdefault((problem.key, f"{problem.value} {problem.message}"), problem)
+    if problems:
+        raise ConfigError(list(problems.values()))
+
+
+def find_problems(config: ScriptConfig) -> list[Problem]:
+    """List everything wrong with one configuration: values out of range, then contradictions."""
+    problems = list(_check_rules(config))
+    problems += _check_study_dir(config.study_dir)
+    if isinstance(config, TrainConfig):
+        problems += _check_checkpoint(config.checkpoint)
+        problems += _check_task_source(config.task)
+        problems += _check_train(config)
+    elif isinstance(config, EvaluateConfig):
+        if config.run is None:
+            problems += _check_checkpoint(config.checkpoint)
+        problems += _check_task_source(config.task)
+    return problems
+
+
+def _check_rules(config: ScriptConfig) -> Iterable[Problem]:
+    for key, value, rule in walk(config):
+        if value is None:
+            continue
+        if rule.nonempty and len(value) == 0:
+            yield Problem(key=key, value=repr(value), message="must not be empty")
+        for item in value if isinstance(value, tuple) else (value,):
+            if rule.choices and item not in rule.choices:
+                yield Problem(key=key, value=item, message=suggest(str(item), rule.choices))
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                if rule.above is not None and not item > rule.above:
+                    yield Problem(key=key, value=item, message=f"must be greater than {rule.above:g}")
+                if rule.minimum is not None and not item >= rule.minimum:
+                    yield Problem(key=key, value=item, message=f"must be at least {rule.minimum:g}")
+                if rule.maximum is not None and not item <= rule.maximum:
+                    yield Problem(key=key, value=item, message=f"must be at most {rule.maximum:g}")
+
+
+def _check_study_dir(study_dir: str) -> Iterable[Problem]:
+    """A study folder must be creatable and writable, or exist and be both."""
+    path = Path(study_dir).expanduser()
+    existing = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    if not existing.is_dir():
+        what = "is a file, not a folder" if existing == path else f"cannot be created: {existing} is a file"
+        yield Problem(key="study_dir", value=study_dir, message=what)
+    elif not _is_writable(existing):
+        yield Problem(key="study_dir", value=study_dir, message=f"cannot be written: {existing} is not writable")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Try it: access bits say nothing for root or on a read-only mount."""
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
+    step, source = checkpoint.step, checkpoint.source
+    if isinstance(step, str) and not STEP_CHOICE.fullmatch(step):
+        yield Problem(key="checkpoint.step", value=step, message="must be a number, 'all' or 'every:N' with N ≥ 1")
+    if isinstance(step, int) and step < 0:
+        yield Problem(key="checkpoint.step", value=step, message="must be at least 0")
+    if source == "hub" and not checkpoint.repo:
+        yield Problem(key="checkpoint.repo", value=checkpoint.repo, message="checkpoint.source=hub needs a repository")
+    if source == "path" and not checkpoint.path:
+        yield Problem(key="checkpoint.path", value=checkpoint.path, message="checkpoint.source=path needs a folder")
+    if source == "path" and checkpoint.path and not (Path(checkpoint.path).expanduser() / "config.json").is_file():
+        yield Problem(key="checkpoint.path", value=checkpoint.path, message="no such folder, or no config.json in it")
+    if source == "ladder" and checkpoint.recipe is None:
+        yield Problem(key="checkpoint.recipe", value=None, message="checkpoint.source=ladder needs a recipe")
+    if source == "hub" and checkpoint.path:
+        yield Problem(key="checkpoint.path", value=checkpoint.path, message="contradicts checkpoint.source=hub")
+    if checkpoint.revision and step is not None:
+        yield Problem(
+            key="checkpoint.step", value=step, message=f"contradicts checkpoint.revision={checkpoint.revision}: give one"
+        )
+    if checkpoint.pattern:
+        try:
+            re.compile(checkpoint.pattern)
+        except re.error as error:
+            yield Problem(key="checkpoint.pattern", value=checkpoint.pattern, message=f"not a regular expression: {error}")
+    elif source == "hub" and step is not None:
+        yield Problem(key="checkpoint.step", value=step, message="needs checkpoint.pattern; give checkpoint.revision instead")
+    if checkpoint.recipe is not None:
+        yield from _check_recipe_step(checkpoint)
+
+
+def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
+    assert checkpoint.recipe is not None
+    steps = checkpoint.recipe.stage.save_steps
+    if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0 or steps[-1] < 1:
+        yield Problem(
+            key="checkpoint.recipe.stage.save_steps",
+            value=list(steps),
+            message="must be increasing step numbers, the last at least 1",
+        )
+    elif isinstance(checkpoint.step, int) and checkpoint.step not in steps:
+        nearest = sorted(steps, key=lambda s: abs(s - int(checkpoint.step or 0)))[:2]
+        yield Problem(
+            key="checkpoint.step",
+            value=checkpoint.step,
+            message=f"the ladder has no such step; nearest: {', '.join(map(str, sorted(nearest)))}; "
+            f"valid: {', '.join(map(str, steps))}",
+        )
+    model = checkpoint.recipe.model
+    if model.hidden_size % (2 * model.heads):
+        yield Problem(
+            key="checkpoint.recipe.model.heads",
+            value=model.heads,
+            message=f"hidden_size {model.hidden_size} must be a multiple of 2 × heads",
+        )
+
+
+def _check_task_source(task: Task) -> Iterable[Problem]:
+    if task.source == "path" and not task.path:
+        yield Problem(key="task.path", value=task.path, message="task.source=path needs a folder")
+    if task.source == "path" and task.path and not Path(task.path).expanduser().is_dir():
+        yield Problem(key="task.path", value=task.path, message="no such folder")
+    if task.source == "hub" and task.path:
+        yield Problem(key="task.path", value=task.path, message="contradicts task.source=hub; give task.source=path")
+
+
+def _check_train(config: TrainConfig) -> Iterable[Problem]:
+    if config.stage.name == "pretrain":
+        if config.checkpoint.source != "ladder":
+            yield Problem(
+                key="stage",
+                value="pretrain",
+                message="needs a checkpoint with a recipe (checkpoint=pico); "
+                f"checkpoint.source={config.checkpoint.source} has none",
+            )
+        return
+    if config.task.train_split is None:
+        yield Problem(key="task", value=config.task.name, message="has no training split; it can only be evaluated")
+    if config.task.answer == "language":
+        yield Problem(key="task", value=config.task.name, message="is plain text for evaluation; it cannot be fine-tuned on")
+    micro = config.trainer.micro_batch
+    if micro is not None and micro > config.stage.batch_size:
+        yield Problem(
+            key="trainer.micro_batch", value=micro, message=f"is larger than stage.batch_size={config.stage.batch_size}"
+        )
+    if config.optimizer.name == "adamw" and len(config.optimizer.betas) != 2:
+        yield Problem(key="optimizer.betas", value=list(config.optimizer.betas), message="must be two numbers")
+    for beta in config.optimizer.betas:
+        if not 0 <= beta < 1:
+            yield Problem(key="optimizer.betas", value=beta, message="must be at least 0 and below 1")
+    for task in ("in_domain", "out_of_domain", "cross_task"):
+        names = getattr(config.task, task)
+        if len(set(names)) != len(names):
+            yield Problem(key=f"task.{task}", value=list(names), message="names a task twice")

@@ -1,0 +1,115 @@
+"""Who gets which row: training, validation, shots, and the evaluated sample. Always by seed, never overlapping.
+
+The held-out validation rows do not depend on the training seed, so that runs with different seeds are compared on
+the same rows; shots come from the rest of the training split and never from evaluated rows.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pretune.config.science import Task
+from pretune.data.examples import Example
+from pretune.data.sources import Split, load_split
+from pretune.errors import DataError
+
+VALIDATION_SEED = 20_240_813
+"""Fixed, so that every seed of a study is validated on the same rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The rows of a task's training split, divided."""
+
+    pool: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    dropped: int
+
+
+def shuffle(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Shuffle by a generator of its own."""
+    shuffled = list(examples)
+    random.Random(seed).shuffle(shuffled)
+    return shuffled
+
+
+def split_training_rows(task: Task, load: LoadSplit) -> Partition:
+    """Divide the training split into a pool (training rows, shots) and held-out validation rows."""
+    if task.train_split is None:
+        raise DataError(f"task={task.name}: has no training split, so neither training rows nor shots")
+    training = load(task, task.train_split)
+    if task.validation_split is not None:
+        held_out = load(task, task.validation_split)
+        chosen = shuffle(held_out.examples, VALIDATION_SEED)[: task.validation_rows]
+        return Partition(pool=training.examples, validation=tuple(chosen), dropped=training.dropped)
+    if len(training.examples) < 2:
+        raise DataError(f"task={task.name}: one training row cannot be divided into training and validation")
+    shuffled = shuffle(training.examples, VALIDATION_SEED)
+    count = min(task.validation_rows, max(1, len(shuffled) // 5))
+    return Partition(pool=tuple(shuffled[count:]), validation=tuple(shuffled[:count]), dropped=training.dropped)
+
+
+class LoadSplit:
+    """Loads splits, each once per process."""
+
+    def __init__(self) -> None:
+        self._splits: dict[tuple[object, ...], Split] = {}
+
+    def __call__(self, task: Task, split: str) -> Split:
+        """The split, from memory when it was read before."""
+        key = (repr(task), split)
+        if key not in self._splits:
+            other = (task.train_split or "", task.validation_split or "", task.eval_split)
+            self._splits[key] = load_split(task, split, other_splits=other)
+        return self._splits[key]
+
+
+def draw_training_rows(partition: Partition, task: Task, *, seed: int) -> list[Example]:
+    """The training rows of one seed: ``train_rows`` of the pool, or all of it when it has fewer."""
+    return shuffle(partition.pool, seed)[: task.train_rows]
+
+
+def draw_sample(examples: Sequence[Example], *, limit: int | None, seed: int) -> list[Example]:
+    """The evaluated rows: all, or ``limit`` of them drawn by seed, in their own order."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    chosen = sorted(random.Random(seed).sample(range(len(examples)), limit))
+    return [examples[index] for index in chosen]
+
+
+def draw_shots(partition: Partition, count: int, *, seed: int, evaluated: Sequence[Example]) -> list[Example]:
+    """``count`` worked examples from the training pool, fixed per (task, count, seed).
+
+    A training row whose text also occurs among the evaluated rows is passed over, and a final check proves that
+    none is left.
+    """
+    if count == 0:
+        return []
+    forbidden = {normalise(example) for example in evaluated}
+    shots = []
+    for example in shuffle(partition.pool, seed):
+        if normalise(example) not in forbidden:
+            shots.append(example)
+        if len(shots) == count:
+            break
+    if len(shots) < count:
+        raise DataError(f"shots={count}: only {len(shots)} training rows are not among the evaluated ones")
+    check_leak(shots, evaluated)
+    return shots
+
+
+def check_leak(shots: Sequence[Example], evaluated: Sequence[Example]) -> None:
+    """Raise :class:`DataError` if a shot's text is also evaluated."""
+    forbidden = {normalise(example) for example in evaluated}
+    leaked = [shot.id for shot in shots if normalise(shot) in forbidden]
+    if leaked:
+        raise DataError(f"shots {leaked} are also among the evaluated rows")
+
+
+def normalise(example: Example) -> str:
+    """Text of an example's input, without case, punctuation and spacing."""
+    text = " ".join(example.fields[name] for name in sorted(example.fields)) or example.target
+    return re.sub(r"\W+", " ", text.lower()).strip()

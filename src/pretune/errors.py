@@ -1,0 +1,78 @@
+"""The exceptions a user of pretune can meet.
+
+Every message quotes the offending value and names the valid ones. The scripts turn these types into exit
+statuses: :class:`UsageError` → 2 (nothing was started), any other :class:`PretuneError` → 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class PretuneError(Exception):
+    """Base of all errors that pretune raises on purpose."""
+
+
+class UsageError(PretuneError):
+    """What was asked for cannot be done as asked: found before any work was started."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint does not exist, or is not what its name says."""
+
+
+class DataError(PretuneError):
+    """Rows that cannot be used: missing column, hidden labels, unknown label, empty split."""
+
+
+class HubUnreachable(PretuneError):
+    """The Hub (or the mirror that ``HF_ENDPOINT`` names) did not answer."""
+
+
+class WeightsNotKept(PretuneError):
+    """A trained run is asked for its weights, but its ``model/`` folder was not kept."""
+
+
+class TrainingDiverged(PretuneError):
+    """The loss or the gradient norm is no longer finite."""
+
+
+class NonFiniteScores(PretuneError):
+    """A log-likelihood is NaN or infinite: the weights or the arithmetic are broken, and no metric would mean much."""
+
+
+class ClaimLost(PretuneError):
+    """Another process took over the cell while this one was working on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a configuration: the key, its value, and what would be right."""
+
+    key: str
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}: {self.message}"
+
+
+class ConfigError(UsageError):
+    """Everything that is wrong with a configuration, reported together."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{len(self.problems)} {noun} in the configuration:\n{lines}")
+
+
+def suggest(name: str, valid: Iterable[str], *, limit: int = 12) -> str:
+    """Return ``"did you mean …? valid: …"`` for an unknown ``name``."""
+    options = sorted(valid)
+    close = get_close_matches(name, options, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    listed = ", ".join(options[:limit]) + (f", … ({len(options)} in all)" if len(options) > limit else "")
+    return f"{hint}valid: {listed}" if options else f"{hint}none are known"

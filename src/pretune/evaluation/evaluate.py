@@ -1,0 +1,307 @@
+"""Evaluation of one model on the examples of one task in one format: metrics with intervals, and every item."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pretune.config.science import SCORERS, Format, Task
+from pretune.data.encoding import Encoder
+from pretune.data.examples import Example, Prompt
+from pretune.errors import DataError, NonFiniteScores
+from pretune.evaluation import metrics as measures
+from pretune.evaluation.baselines import trivial_baseline
+from pretune.evaluation.generation import encode_prompts, generate_answers
+from pretune.evaluation.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from pretune.evaluation.likelihood import OptionScores, score_options
+from pretune.evaluation.prompting import render_fitting
+from pretune.evaluation.text_loss import choose_windows, score_texts
+from pretune.modeling import context_length
+from pretune.results.schema import BASELINE_SCORER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LIKELIHOOD, GENERATE = "likelihood", "generate"
+"""Names of the scorers of texts: the loss on a given text, and a generated one compared with its reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """What was measured.
+
+    ``metrics``: rows with scorer, metric, value, ci_low, ci_high, n. ``items``: rows with scorer, item, choices,
+    scores, prediction, gold, value (and prompt where asked for), as in ``items.parquet``. ``counts``: rows,
+    truncated_rows and cut_tokens (bodies shortened to fit), dropped_shots, ambiguous_rows, empty_rows.
+    ``settings``: what else went into the numbers (window and stride of plain text, rule of the baseline).
+    """
+
+    metrics: list[dict[str, Any]]
+    items: list[dict[str, Any]]
+    counts: dict[str, int]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """Settings of the intervals."""
+
+    resamples: int = 10_000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def mean(self, values: Sequence[float]) -> Interval:
+        """Sample mean with interval."""
+        return bootstrap_mean(values, resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+
+    def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
+        """Ratio of totals with interval."""
+        return bootstrap_ratio(
+            numerators, denominators, resamples=self.resamples, confidence=self.confidence, seed=self.seed
+        )
+
+
+def evaluate_examples(
+    model: Any,
+    encoder: Encoder | PreTrainedTokenizerBase,
+    *,
+    task: Task,
+    format_: Format,
+    examples: Sequence[Example],
+    shots: Sequence[Example] = (),
+    train_targets: Sequence[str] = (),
+    bootstrap: Bootstrap | None = None,
+    batch_tokens: int | None = None,
+    batch_rows: int = 64,
+    window: int | None = None,
+    stride: int | None = None,
+    keep_prompts: bool = False,
+) -> EvaluationResult:
+    """Evaluate ``model`` on ``examples`` (rows of one split of ``task``) in ``format_`` after ``shots``.
+
+    The kind of answer says how: options are scored by their likelihood under all scorers at once; generated answers
+    are compared with their target, whose likelihood is measured too; plain text (as it is, without format and
+    shots) is measured by its loss over windows of ``window`` tokens every ``stride`` tokens. ``train_targets`` are
+    texts for the trivial baseline of generation. Instead of an encoder a fast tokenizer will do: then the longest
+    sequence is the model's context.
+
+    Raises :class:`NonFiniteScores` naming task and row, and :class:`DataError` for rows that cannot be used.
+    """
+    if not examples:
+        raise DataError(f"task={task.name}: there are no rows to evaluate")
+    if not isinstance(encoder, Encoder):
+        encoder = make_encoder(model, encoder)
+    bootstrap = Bootstrap() if bootstrap is None else bootstrap
+    if task.answer == "language":
+        result = evaluate_text(model, encoder, task, examples, bootstrap, (window, stride), batch_tokens)
+    else:
+        reserve = task.max_new_tokens if task.answer == "generation" else 0
+        prompts, dropped = render_fitting(encoder, examples, task=task, format_=format_, shots=shots, reserve=reserve)
+        scores = score_options(model, encoder, prompts, batch_tokens=batch_tokens)
+        check_finite(task, examples, [score.sum for score in scores])
+        if task.answer == "generation":
+            encoded = encode_prompts(encoder, prompts, task.max_new_tokens)
+            answers = generate_answers(
+                model, encoder, prompts, max_new_tokens=task.max_new_tokens, batch_rows=batch_rows, encoded=encoded
+            )
+            result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
+            cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
+        else:
+            result = assess_choices(task, examples, prompts, scores, bootstrap)
+            cut = [score.cut for score in scores]
+        result.counts.update(
+            truncated_rows=sum(tokens > 0 for tokens in cut), cut_tokens=sum(cut), dropped_shots=sum(dropped)
+        )
+        if keep_prompts:
+            texts = {example.id: prompt.text for example, prompt in zip(examples, prompts, strict=True)}
+            for item in result.items:
+                item["prompt"] = texts[item["item"]]
+    baseline = trivial_baseline(task, format_, examples, train_targets)
+    if baseline is not None:
+        interval = bootstrap.mean(baseline.values)
+        result.metrics.append(metric_row(BASELINE_SCORER, baseline.metric, interval))
+        result.settings["baseline"] = baseline.rule
+    return result
+
+
+def make_encoder(model: Any, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+    """An encoder for sequences as long as the model's context."""
+    length = context_length(model)
+    if length is None:
+        raise DataError(f"{type(model).__name__} does not say how long its context is: pass an Encoder")
+    return Encoder(tokenizer, max_length=length)
+
+
+def assess_choices(
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[Prompt],
+    scores: Sequence[OptionScores],
+    bootstrap: Bootstrap,
+) -> EvaluationResult:
+    """Accuracy under each scorer; of options with equal scores the first is the prediction."""
+    rows, items = [], []
+    golds = [gold_of(task, example) for example in examples]
+    for scorer in SCORERS:
+        values = [measures.scores_of(score, scorer) for score in scores]
+        predictions = [measures.choose(value) for value in values]
+        right = measures.accuracies(predictions, golds)
+        rows.append(metric_row(scorer, "accuracy", bootstrap.mean(right)))
+        items += [
+            {
+                "scorer": scorer,
+                "item": example.id,
+                "choices": list(prompt.completions),
+                "scores": list(value),
+                "prediction": example.options[prediction],
+                "gold": example.options[gold],
+                "value": correct,
+            }
+            for example, prompt, value, prediction, gold, correct in zip(
+                examples, prompts, values, predictions, golds, right, strict=True
+            )
+        ]
+    ambiguous = sum(any(score.ambiguous) for score in scores)
+    return EvaluationResult(metrics=rows, items=items, counts=count_rows(len(scores), ambiguous=ambiguous))
+
+
+def assess_generation(
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[Prompt],
+    scores: Sequence[OptionScores],
+    answers: Sequence[str],
+    bootstrap: Bootstrap,
+) -> EvaluationResult:
+    """Overlap of the answers with the targets, and the loss per token on the targets themselves."""
+    rows, items = [], []
+    for metric, measure in measures.TEXT_METRICS.items():
+        values = [measure(answer, example.target) for answer, example in zip(answers, examples, strict=True)]
+        rows.append(metric_row(GENERATE, metric, bootstrap.mean(values)))
+        if metric == task.metric:
+            items += [
+                text_item(GENERATE, example, value, prediction=answer, gold=example.target)
+                for example, value, answer in zip(examples, values, answers, strict=True)
+            ]
+    nats = [-score.sum[0] for score in scores]
+    tokens = [score.tokens[0] for score in scores]
+    if sum(tokens):
+        kept = [index for index, count in enumerate(tokens) if count]
+        loss = bootstrap.ratio([nats[index] for index in kept], [tokens[index] for index in kept])
+        rows.append(metric_row(LIKELIHOOD, "target_loss", loss))
+    items += [
+        text_item(
+            LIKELIHOOD, example, loss / max(count, 1), gold=example.target, choices=prompt.completions, scores=(-loss,)
+        )
+        for example, prompt, loss, count in zip(examples, prompts, nats, tokens, strict=True)
+    ]
+    return EvaluationResult(metrics=rows, items=items, counts=count_rows(len(scores)))
+
+
+def evaluate_text(
+    model: Any,
+    encoder: Encoder,
+    task: Task,
+    examples: Sequence[Example],
+    bootstrap: Bootstrap,
+    windows: tuple[int | None, int | None],
+    batch_tokens: int | None,
+) -> EvaluationResult:
+    """Loss per token (total nats over total tokens), per byte, and perplexity of the examples' texts."""
+    window, stride = choose_windows(encoder, *windows)
+    texts = [example.target for example in examples]
+    scored = score_texts(model, encoder, texts, window=window, stride=stride, batch_tokens=batch_tokens)
+    check_finite(task, examples, [(loss.nats,) for loss in scored])
+    kept = [(example, loss) for example, loss in zip(examples, scored, strict=True) if loss.tokens]
+    if not kept:
+        raise DataError(f"task={task.name}: all {len(examples)} texts are empty")
+    nats = [loss.nats for _, loss in kept]
+    per_token = bootstrap.ratio(nats, [loss.tokens for _, loss in kept])
+    per_byte = bootstrap.ratio(nats, [loss.bytes for _, loss in kept])
+    perplexity = Interval(
+        value=exponential(per_token.value),
+        low=exponential(per_token.low),
+        high=exponential(per_token.high),
+        n=per_token.n,
+    )
+    return EvaluationResult(
+        metrics=[
+            metric_row(LIKELIHOOD, "loss", per_token),
+            metric_row(LIKELIHOOD, "loss_per_byte", per_byte),
+            metric_row(LIKELIHOOD, "perplexity", perplexity),
+        ],
+        items=[text_item(LIKELIHOOD, example, loss.nats / loss.tokens, scores=(-loss.nats,)) for example, loss in kept],
+        counts=count_rows(len(kept), empty=len(examples) - len(kept)),
+        settings={"window": window, "stride": stride},
+    )
+
+
+def text_item(
+    scorer: str,
+    example: Example,
+    value: float,
+    *,
+    prediction: str = "",
+    gold: str = "",
+    choices: Sequence[str] = (),
+    scores: Sequence[float] = (),
+) -> dict[str, Any]:
+    """One item of a measurement without options to choose from."""
+    return {
+        "scorer": scorer,
+        "item": example.id,
+        "choices": list(choices),
+        "scores": list(scores),
+        "prediction": prediction,
+        "gold": gold,
+        "value": value,
+    }
+
+
+def metric_row(scorer: str, metric: str, interval: Interval) -> dict[str, Any]:
+    """One row of the metrics."""
+    return {
+        "scorer": scorer,
+        "metric": metric,
+        "value": interval.value,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "n": interval.n,
+    }
+
+
+def count_rows(rows: int, *, ambiguous: int = 0, empty: int = 0) -> dict[str, int]:
+    """The counts of an evaluation in which nothing had to be shortened."""
+    return {
+        "rows": rows,
+        "truncated_rows": 0,
+        "cut_tokens": 0,
+        "dropped_shots": 0,
+        "ambiguous_rows": ambiguous,
+        "empty_rows": empty,
+    }
+
+
+def gold_of(task: Task, example: Example) -> int:
+    """Index of the right option."""
+    if example.gold is None or not 0 <= example.gold < len(example.options):
+        raise DataError(
+            f"task={task.name}, row {example.id}: gold={example.gold} is none of its {len(example.options)} options"
+        )
+    return example.gold
+
+
+def check_finite(task: Task, examples: Sequence[Example], scores: Sequence[tuple[float, ...]]) -> None:
+    """Raise :class:`NonFiniteScores` for the first row with a score that is NaN or infinite."""
+    for example, values in zip(examples, scores, strict=True):
+        if not all(map(math.isfinite, values)):
+            raise NonFiniteScores(f"task={task.name}, row {example.id}: log-likelihoods {list(values)} are not finite")
+
+
+def exponential(value: float) -> float:
+    """``exp``, infinite where it overflows."""
+    return float(np.exp(np.minimum(value, 709.0))) if value < 709 else math.inf

@@ -1,0 +1,166 @@
+"""Log-likelihoods of given completions: every scorer of a row from one forward pass.
+
+Prompt and completion are tokenised jointly, exactly as in training. Options that continue the same prompt tokens
+are computed as branches of one sequence wherever the model allows it (:mod:`pretune.evaluation.forward`), else as
+one sequence each; both are exact, and neither depends on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pretune.data.encoding import Encoded, Encoder
+from pretune.data.examples import Prompt
+from pretune.errors import DataError
+from pretune.evaluation.forward import Capabilities, evaluating, find_capabilities, score_layout
+from pretune.evaluation.layout import Branching, Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionScores:
+    """Likelihoods of the options of one row, each tuple in the order of ``Prompt.completions``.
+
+    ``sum``: log-likelihood of the whole completion in nats. ``first_token``: log-probability of its first token.
+    ``tokens``, ``bytes``: its length. ``ambiguous``: whether another option starts with the same token, so that
+    ``first_token`` cannot tell them apart. ``cut``: tokens removed from the body of the prompt to make it fit.
+    An empty completion is certain: 0 nats.
+    """
+
+    sum: tuple[float, ...]
+    tokens: tuple[int, ...]
+    bytes: tuple[int, ...]
+    first_token: tuple[float, ...]
+    ambiguous: tuple[bool, ...]
+    cut: int = 0
+
+    @property
+    def per_token(self) -> tuple[float, ...]:
+        """``sum`` divided by the number of tokens."""
+        return tuple(score / max(length, 1) for score, length in zip(self.sum, self.tokens, strict=True))
+
+    @property
+    def per_byte(self) -> tuple[float, ...]:
+        """``sum`` divided by the number of bytes: comparable between tokenizers."""
+        return tuple(score / max(length, 1) for score, length in zip(self.sum, self.bytes, strict=True))
+
+
+def score_options(
+    model: Any, encoder: Encoder, prompts: Sequence[Prompt], *, batch_tokens: int | None = None
+) -> list[OptionScores]:
+    """Score all completions of ``prompts``; batches hold about ``batch_tokens`` tokens, padding included
+    (``None``: what suits the device).
+
+    Raises :class:`DataError` when a prompt does not fit into the context even without its body.
+    """
+    rows = encode_options(encoder, prompts)
+    branchings = [branching for options in rows for branching in branch_out(options, encoder)]
+    with evaluating(model):
+        able = find_capabilities(model)
+        layout = Layout([part for branching in branchings for part in divide(branching, able)])
+        scores = score_layout(model, layout, batch_tokens=batch_tokens, split_head=able.split_head)
+    # branches are numbered through in the order of rows and options, split or not
+    sums = np.bincount(layout.branch_of, weights=scores, minlength=len(layout.counts))
+    firsts = np.zeros(len(layout.counts))
+    starts = np.cumsum(layout.counts) - layout.counts
+    nonempty = layout.counts > 0
+    firsts[nonempty] = scores[starts[nonempty]]
+    sum_list, first_list = sums.tolist(), firsts.tolist()
+    result, start = [], 0
+    for prompt, options in zip(prompts, rows, strict=True):
+        stop = start + len(options)
+        result.append(
+            OptionScores(
+                sum=tuple(sum_list[start:stop]),
+                tokens=tuple(len(option.completion) for option in options),
+                bytes=tuple(len(completion.encode()) for completion in prompt.completions),
+                first_token=tuple(first_list[start:stop]),
+                ambiguous=find_ambiguous(options),
+                cut=max((option.cut for option in options), default=0),
+            )
+        )
+        start = stop
+    return result
+
+
+def encode_options(encoder: Encoder, prompts: Sequence[Prompt]) -> list[list[Encoded]]:
+    """Tokenise every completion of every prompt behind its prompt, all in one call of the tokenizer.
+
+    Where a prompt had to be shortened it is shortened for all options as for the longest: they are compared
+    after the same text.
+    """
+    pairs = [(prompt, completion) for prompt in prompts for completion in prompt.completions]
+    encoded = iter(encoder.encode_many(pairs))
+    rows = [[next(encoded) for _ in prompt.completions] for prompt in prompts]
+    for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        if len(row) > 1 and any(option.cut for option in row):
+            longest = max(len(option.completion) for option in row)
+            rows[index] = [
+                with_max_length(encoder, encoder.max_length - longest + len(option.completion)).encode(
+                    prompt, completion
+                )
+                for completion, option in zip(prompt.completions, row, strict=True)
+            ]
+    return rows
+
+
+def with_max_length(encoder: Encoder, max_length: int) -> Encoder:
+    """The same encoder for sequences of at most ``max_length`` tokens."""
+    resized = copy(encoder)
+    resized.max_length = max_length
+    return resized
+
+
+def branch_out(options: Sequence[Encoded], encoder: Encoder) -> list[Branching]:
+    """Join the options of a row where their tokens agree, at most up to where the first completion begins.
+
+    The first token of a text has no prediction, so where nothing precedes a completion the token that separates
+    documents is put before all options of the row. Options that do not even begin alike stay apart.
+    """
+    lead: tuple[int, ...] = ()
+    shared = min(option.context for option in options)
+    if shared == 0:
+        lead = (separator_id(encoder),)
+    first = options[0].ids[:shared]
+    for option in options[1:]:
+        if option.ids[:shared] != first:
+            shared = next(i for i, (a, b) in enumerate(zip(first, option.ids, strict=False)) if a != b)
+            first = first[:shared]
+    if not lead and not shared:
+        return [
+            Branching(trunk=option.ids[: option.context], branches=(option.completion,), starts=(0,))
+            for option in options
+        ]
+    joined = Branching(
+        trunk=lead + first,
+        branches=tuple(option.ids[shared:] for option in options),
+        starts=tuple(option.context - shared for option in options),
+    )
+    return [joined]
+
+
+def divide(branching: Branching, able: Capabilities) -> list[Branching]:
+    """The branching as it is if the model can take it as a tree, else one sequence per option."""
+    if able.tree and (able.tree_length is None or branching.length <= able.tree_length):
+        return [branching]
+    return branching.split()
+
+
+def separator_id(encoder: Encoder) -> int:
+    """The token that stands before a text: end-of-text, as between documents in pre-training, else its begin."""
+    for token in (encoder.tokenizer.eos_token_id, encoder.tokenizer.bos_token_id):
+        if token is not None:
+            return int(token)
+    raise DataError("the first token of a text cannot be scored: the tokenizer has no end-of-text or begin token")
+
+
+def find_ambiguous(options: Sequence[Encoded]) -> tuple[bool, ...]:
+    """Which options share their first token with another one (after the same prompt tokens)."""
+    heads = [(option.context, option.ids[option.context]) if option.completion else None for option in options]
+    counts = Counter(heads)
+    return tuple(head is not None and counts[head] > 1 for head in heads)

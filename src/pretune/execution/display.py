@@ -1,0 +1,171 @@
+"""What a person sees of a grid: progress while it runs, then one row per job, the totals, and every failure."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome
+
+log = logging.getLogger(__name__)
+
+NARROWEST = 120
+"""Columns assumed where the output is not a terminal (a file, a CI log)."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Console on standard output (tables) or standard error (progress, messages)."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, width=NARROWEST)
+    return console
+
+
+class ProgressDisplay:
+    """A bar for the grid and one for what is going on; plain lines where the output is not a terminal.
+
+    Implements :class:`~pretune.execution.outcomes.Listener`. ``missing`` is the number of cells still to be made.
+    """
+
+    def __init__(self, console: Console, *, missing: int) -> None:
+        self._console = console
+        self._missing = missing
+        self._made: set[str] = set()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._cells: TaskID = self._progress.add_task("cells", total=missing)
+        self._activity: TaskID = self._progress.add_task("", total=None, visible=False)
+        self._what = ""
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> ProgressDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start_activity(self, what: str) -> None:
+        """Show what is going on."""
+        if what == self._what:
+            return
+        self._what = what
+        self._progress.reset(self._activity, description=what, total=None, visible=True)
+
+    def step(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._progress.update(self._activity, completed=done, total=total)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > 15:
+            self._console.print(f"  {self._what}: step {done} of {total}")
+            self._last_line = time.monotonic()
+
+    def finish_cell(self, outcome: CellOutcome) -> None:
+        """Count a finished cell; say so at once when it failed."""
+        if outcome.status in (DONE, FAILED) and outcome.key not in self._made:
+            self._made.add(outcome.key)
+            self._progress.update(self._cells, completed=len(self._made))
+            if outcome.status == FAILED:
+                self._console.print(Text(f"failed: {outcome.name}: {outcome.error}", style="red"))
+            elif outcome.kind == "train" and not self._console.is_terminal:
+                self._console.print(
+                    f"[{len(self._made)}/{self._missing}] trained {outcome.name} in {outcome.seconds:.1f} s"
+                )
+                self._last_line = time.monotonic()
+
+
+def status_of(outcome: JobOutcome, *, trains: bool) -> str:
+    """One word for what became of a job."""
+    if outcome.count(FAILED) or outcome.count(BLOCKED):
+        return "failed"
+    if outcome.count(BUSY):
+        return "elsewhere"
+    if trains and outcome.count(DONE, "train"):
+        return "trained"
+    if outcome.count(DONE):
+        return "evaluated"
+    return "finished before"
+
+
+def summary_table(outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]], *, trains: bool) -> Table:
+    """One row per job: its labels (those that differ, and checkpoint and task), what became of it, its headline."""
+    labels = list(dict.fromkeys(name for outcome in outcomes for name in outcome.label))
+    shown = [
+        name
+        for name in labels
+        if name in ("checkpoint", "task") or len({str(outcome.label.get(name)) for outcome in outcomes}) > 1
+    ]
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for name in shown:
+        table.add_column(name, no_wrap=True)
+    measures = ["metric", *(["base", "tuned", "gain"] if trains else ["value", "95 % interval"])]
+    for name in measures:
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for outcome, headline in zip(outcomes, headlines, strict=True):
+        status = status_of(outcome, trains=trains)
+        seconds = sum(cell.seconds for cell in outcome.cells if cell.status in (DONE, FAILED))
+        style = {"failed": "red", "finished before": "dim"}.get(status, "")
+        table.add_row(
+            *(format_label(outcome.label.get(name)) for name in shown),
+            *(str(headline.get(name, "")) for name in measures),
+            status,
+            f"{seconds:.1f}" if seconds else "",
+            style=style,
+        )
+    return table
+
+
+def format_label(value: Any) -> str:
+    """A label as a short text."""
+    return f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def describe_totals(totals: dict[str, int]) -> str:
+    """One sentence with the number of cells by what became of them."""
+    made = {kind: totals.get(f"{kind} {DONE}", 0) for kind in ("train", "evaluate")}
+    before = {kind: totals.get(f"{kind} {FINISHED}", 0) for kind in ("train", "evaluate")}
+    failed = totals.get(f"train {FAILED}", 0) + totals.get(f"evaluate {FAILED}", 0)
+    blocked = totals.get(f"evaluate {BLOCKED}", 0)
+    if not any(made.values()) and not failed and not blocked:
+        return (
+            f"Nothing to do: all {before['train']} train and {before['evaluate']} evaluate cells were finished before; "
+            "no training was done."
+        )
+    text = (
+        f"{made['train']} train and {made['evaluate']} evaluate cells done; "
+        f"{before['train']} and {before['evaluate']} were finished before"
+    )
+    if failed or blocked:
+        text += f"; {failed} failed" + (f", {blocked} could not be made after a failed training" if blocked else "")
+    return text + "."
+
+
+def failure_lines(outcomes: Sequence[JobOutcome], runs_dir: Any) -> list[str]:
+    """Every failed cell once: what, why, where the record is, how to try again."""
+    lines, seen = [], set()
+    for outcome in outcomes:
+        for cell in outcome.cells:
+            if cell.status == FAILED and cell.key not in seen:
+                seen.add(cell.key)
+                lines += [
+                    f"{cell.name}: {cell.error}",
+                    f"    record:  {runs_dir / str(cell.run_id) / 'failure.json'}",
+                    f"    retry:   {outcome.command}",
+                ]
+    return lines

@@ -1,0 +1,162 @@
+"""A grid: all jobs of one command, run in this process, with every failure collected."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretune.checkpoints.resolution import refuse_equal_weights
+from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.errors import PretuneError
+from pretune.execution.cells import ContentHashes, JobCells, list_cells
+from pretune.execution.jobs import Job
+from pretune.execution.outcomes import BUSY, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
+from pretune.results.identity import digest
+from pretune.results.store import Study, write_atomically
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The jobs of one command with their cells, in order of work."""
+
+    study: Study
+    jobs: tuple[JobCells, ...]
+
+    @property
+    def config(self) -> TrainConfig | EvaluateConfig:
+        """Configuration of the first job: the keys that are not swept are the same in all."""
+        return self.jobs[0].job.config
+
+    @property
+    def group(self) -> str:
+        """Name of the grid for the tracker: study and hash of its axes."""
+        keys = sorted({cell.key for cells in self.jobs for cell in cells.all() if cell.kind == "train"})
+        keys = keys or sorted({cell.key for cells in self.jobs for cell in cells.all()})
+        return self.config.logger.group or f"{self.study.root.name}-{digest(keys)[:8]}"
+
+    def missing(self) -> int:
+        """Number of distinct cells that are not finished."""
+        return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
+
+
+def plan_grid(jobs: Sequence[Job]) -> Grid:
+    """Order jobs checkpoint-major (checkpoints in the order typed) and enumerate their cells."""
+    study = Study(jobs[0].config.study_dir)
+    hashes = ContentHashes()
+    rank: dict[str, int] = {}
+    for job in jobs:
+        rank.setdefault(repr(job.config.checkpoint), len(rank))
+    ordered = sorted(jobs, key=lambda job: rank[repr(job.config.checkpoint)])
+    return Grid(study=study, jobs=tuple(list_cells(job, study, hashes) for job in ordered))
+
+
+def run_grid(grid: Grid, listener: Listener) -> list[JobOutcome]:
+    """Run every missing cell. Cells that another process works on are waited for.
+
+    Raises nothing for failed cells: they are in the outcomes. With ``fail_fast`` the jobs after the first failure
+    are not started. Weights that cannot be what their name says stop the grid before any work.
+    """
+    from pretune.execution.worker import Worker
+    from pretune.tracking import open_tracker
+
+    config = grid.config
+    tracker = open_tracker(config.logger, grid.study.root)
+    worker = Worker(
+        grid.study,
+        cache_dir=config.cache_dir,
+        accelerator=config.trainer.accelerator,
+        tracker=tracker,
+        listener=listener,
+        group=grid.group,
+    )
+    check_checkpoints(grid, worker)
+    outcomes: dict[int, list[CellOutcome]] = {}
+    waiting = list(range(len(grid.jobs)))
+    try:
+        while waiting:
+            busy = []
+            for index in waiting:
+                outcomes[index] = worker.run(grid.jobs[index])
+                if any(outcome.status == BUSY for outcome in outcomes[index]):
+                    busy.append(index)
+                if config.fail_fast and any(outcome.status == FAILED for outcome in outcomes[index]):
+                    busy = []
+                    break
+            else:
+                waiting = busy
+                if waiting:
+                    listener.start_activity("waiting for cells that another process works on")
+                    time.sleep(POLL_SECONDS)
+                continue
+            break
+    finally:
+        tracker.close()
+    return [describe_job(grid.jobs[index], cells) for index, cells in sorted(outcomes.items())]
+
+
+def check_checkpoints(grid: Grid, worker: Any) -> None:
+    """Resolve the checkpoints of all unfinished cells before any work, so that a wrong one is found now."""
+    resolved = []
+    for cells in grid.jobs:
+        unfinished = any(grid.study.find_finished(cell.key) is None for cell in cells.all())
+        if unfinished and cells.run_id is None:
+            resolved.append(worker.resolve(cells.job.config.checkpoint))
+    refuse_equal_weights(resolved)
+
+
+def describe_job(cells: JobCells, outcomes: Sequence[CellOutcome]) -> JobOutcome:
+    """Outcome of a job, labelled by what one compares in a sweep."""
+    from pretune.checkpoints.resolution import label_of
+
+    config = cells.job.config
+    label: dict[str, Any] = {"checkpoint": f"{config.checkpoint.family} {label_of(config.checkpoint)}"}
+    if isinstance(config, TrainConfig):
+        label |= {
+            "task": config.task.name,
+            "format": config.format.name,
+            "lr": config.optimizer.lr,
+            "rows": config.task.train_rows,
+            "seed": config.seed,
+        }
+    else:
+        if cells.run_id:
+            label["checkpoint"] = cells.run_id
+        label |= {"task": config.suite or config.task.name, "format": config.format.name, "shots": config.shots}
+    return JobOutcome(label=label, command=cells.job.command, cells=tuple(outcomes))
+
+
+def write_chunk(path: Path, jobs: Sequence[Job]) -> None:
+    """Write jobs to a file for a worker of a launcher."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps([job.to_plain() for job in jobs]).encode())
+
+
+def read_chunk(path: Path) -> list[Job]:
+    """Read the jobs of a chunk: plain data, checked by the schema."""
+    try:
+        return [Job.from_plain(data) for data in json.loads(path.read_text())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PretuneError(f"{path}: no readable chunk of a sweep ({error})") from None
+
+
+def totals(outcomes: Sequence[JobOutcome]) -> dict[str, int]:
+    """Distinct cells of a grid by kind and status, e.g. ``{"train done": 6, "evaluate finished": 12}``."""
+    seen: dict[tuple[str, str], str] = {}
+    for outcome in outcomes:
+        for cell in outcome.cells:
+            key = (cell.kind, cell.key)
+            if seen.get(key) in (None, FINISHED):
+                seen[key] = cell.status
+    counts: dict[str, int] = {}
+    for (kind, _), status in seen.items():
+        counts[f"{kind} {status}"] = counts.get(f"{kind} {status}", 0) + 1
+    return counts

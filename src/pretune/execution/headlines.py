@@ -1,0 +1,63 @@
+"""The one number of a job that a summary shows: its task's primary metric before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pretune.config.science import Task
+from pretune.execution.cells import Cell, JobCells
+from pretune.results.store import Study
+
+
+def headline(cells: JobCells, study: Study) -> dict[str, Any]:
+    """Primary metric of a job as texts: ``metric`` with ``base``, ``tuned``, ``gain``, or ``value`` and interval.
+
+    For a training it is measured in domain, in the training format, with the fewest shots.
+    """
+    if cells.train is None:
+        return _single(cells, study)
+    chosen = next((c for c in cells.tuned if c.evaluation is not None and c.evaluation.relation == "in_domain"), None)
+    if chosen is None or chosen.evaluation is None:
+        return {}
+    evaluation = chosen.evaluation
+    twin = next((c for c in cells.base if c.evaluation == evaluation), None)
+    tuned, base = (_primary(cell, evaluation.task, study) for cell in (chosen, twin))
+    text: dict[str, Any] = {"metric": f"{evaluation.task.metric}"}
+    if base is not None:
+        text["base"] = f"{base['value']:.3f}"
+    if tuned is not None:
+        text["tuned"] = f"{tuned['value']:.3f}"
+    if base is not None and tuned is not None:
+        text["gain"] = f"{tuned['value'] - base['value']:+.3f}"
+    return text
+
+
+def _single(cells: JobCells, study: Study) -> dict[str, Any]:
+    evaluated = cells.tuned or cells.base
+    if len(evaluated) != 1 or evaluated[0].evaluation is None:
+        return {"metric": f"{len(evaluated)} evaluations"}
+    task = evaluated[0].evaluation.task
+    found = _primary(evaluated[0], task, study)
+    if found is None:
+        return {"metric": task.metric}
+    interval = f"{found['ci_low']:.3f} … {found['ci_high']:.3f}" if found["ci_low"] is not None else ""
+    return {"metric": task.metric, "value": f"{found['value']:.3f}", "95 % interval": interval}
+
+
+def _primary(cell: Cell | None, task: Task, study: Study) -> dict[str, Any] | None:
+    run_id = study.find_finished(cell.key) if cell is not None else None
+    if run_id is None:
+        return None
+    for row in read_metrics(study.run_dir(run_id)):
+        if (row["metric"], row["scorer"]) == (task.metric, task.scorer):
+            return row
+    return None
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """Rows of a run's ``metrics.parquet``."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(run_dir / "metrics.parquet").to_pylist()
+    return rows

@@ -1,0 +1,173 @@
+"""Jobs: one point of a sweep, complete in itself.
+
+A job holds its configuration and every task and format it needs, so that a worker in another process or on another
+machine can run it without Hydra. It is plain data on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pretune.config.library import Library
+from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.schema import freeze, to_plain
+from pretune.config.science import Checkpoint, Format, Task, Template
+from pretune.errors import UsageError
+
+EVALUATED_RELATIONS = ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One configuration of train.py or evaluate.py with the definitions it refers to."""
+
+    script: str
+    config: TrainConfig | EvaluateConfig
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The shell command that runs this job alone."""
+        return " ".join([f"python {self.script}.py", *(_quote(text) for text in self.overrides)])
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data, from which :meth:`from_plain` makes an equal job."""
+        return {
+            "script": self.script,
+            "config": to_plain(self.config),
+            "tasks": to_plain(self.tasks),
+            "formats": to_plain(self.formats),
+            "overrides": list(self.overrides),
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> Job:
+        """Inverse of :meth:`to_plain`; types are checked by the schema."""
+        config_class = TrainConfig if data["script"] == "train" else EvaluateConfig
+        return cls(
+            script=data["script"],
+            config=freeze(config_class, data["config"]),
+            tasks={name: freeze(Task, task) for name, task in data["tasks"].items()},
+            formats={name: freeze(Format, format_) for name, format_ in data["formats"].items()},
+            overrides=tuple(data["overrides"]),
+        )
+
+
+def _quote(text: str) -> str:
+    return f"'{text}'" if any(character in text for character in " '\"[]{}()$*?;&|<>#") else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One evaluation that a job asks for, of whatever weights."""
+
+    task: Task
+    split: str
+    relation: str | None
+    format: Format
+    shots: int
+
+
+def plain_text_format(task: Task) -> Format:
+    """Format of language-modelling tasks: the text itself."""
+    return Format(name="", separator="", templates={task.family: Template(prompt="", completion="{answer}")})
+
+
+def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[str, ...]) -> Job:
+    """Add the tasks and formats that a training configuration refers to."""
+    names = [*_related(config.task, "in_domain"), *config.task.out_of_domain, *config.task.cross_task]
+    tasks = {name: config.task if name == config.task.name else library.task(name) for name in dict.fromkeys(names)}
+    if config.checkpoint.pretraining_text and "pretraining" in config.eval.relations:
+        tasks[config.checkpoint.pretraining_text] = library.task(config.checkpoint.pretraining_text)
+    formats = {
+        name: config.format if name == config.format.name else library.format(name) for name in config.eval.formats
+    }
+    for task in (config.task, *tasks.values()):
+        for format_ in (config.format, *formats.values()):
+            if task.answer != "language" and task.family not in format_.templates:
+                raise UsageError(
+                    f"format={format_.name} has no template for family '{task.family}' of task '{task.name}'; "
+                    f"it knows: {', '.join(format_.templates)}"
+                )
+    return Job(script="train", config=config, tasks=tasks, formats=formats, overrides=overrides)
+
+
+def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: tuple[str, ...]) -> Job:
+    """Add the tasks that an evaluation refers to: the one given, or the whole map of ``suite``."""
+    tasks = {config.task.name: config.task}
+    if config.suite is not None:
+        trained = library.task(config.suite)
+        names = [*_related(trained, "in_domain"), *trained.out_of_domain, *trained.cross_task]
+        tasks = {name: library.task(name) for name in dict.fromkeys(names)}
+    return Job(
+        script="evaluate", config=config, tasks=tasks, formats={config.format.name: config.format}, overrides=overrides
+    )
+
+
+def _related(task: Task, relation: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(task, relation)
+    return names or ((task.name,) if relation == "in_domain" else ())
+
+
+def list_evaluations(job: Job) -> list[Evaluation]:
+    """Evaluations that a job asks for, each (task, split, format, shots) once.
+
+    Plain text has neither format nor shots. A task without a training split has no shots: such combinations do not
+    exist and are left out.
+    """
+    found: dict[tuple[object, ...], Evaluation] = {}
+    for evaluation in _evaluations(job):
+        key = (evaluation.task.name, evaluation.split, evaluation.format.name, evaluation.shots)
+        found.setdefault(key, evaluation)
+    return list(found.values())
+
+
+def _evaluations(job: Job) -> Iterator[Evaluation]:
+    config = job.config
+    if isinstance(config, EvaluateConfig):
+        for task in job.tasks.values():
+            yield from _combine(task, "evaluation", None, [config.format], [config.shots])
+        return
+    formats = [job.formats[name] for name in config.eval.formats]
+    for relation in EVALUATED_RELATIONS:
+        if relation not in config.eval.relations:
+            continue
+        if relation == "validation":
+            yield Evaluation(task=config.task, split="validation", relation=relation, format=config.format, shots=0)
+        elif relation == "pretraining":
+            if config.checkpoint.pretraining_text:
+                text = job.tasks[config.checkpoint.pretraining_text]
+                yield from _combine(text, "evaluation", relation, [], [])
+        else:
+            for name in _related(config.task, relation):
+                yield from _combine(job.tasks[name], "evaluation", relation, formats, list(config.eval.shots))
+
+
+def _combine(
+    task: Task, split: str, relation: str | None, formats: list[Format], shots: list[int]
+) -> Iterator[Evaluation]:
+    if task.answer == "language":
+        yield Evaluation(task=task, split=split, relation=relation, format=plain_text_format(task), shots=0)
+        return
+    for format_ in formats:
+        for count in shots:
+            if count == 0 or task.train_split is not None:
+                yield Evaluation(task=task, split=split, relation=relation, format=format_, shots=count)
+
+
+def with_step(job: Job, step: int) -> Job:
+    """The same job at another step of its checkpoint's family."""
+    checkpoint = dataclasses.replace(job.config.checkpoint, step=step)
+    kept = tuple(text for text in job.overrides if not text.startswith("checkpoint.step="))
+    config = dataclasses.replace(job.config, checkpoint=checkpoint)
+    return dataclasses.replace(job, config=config, overrides=(*kept, f"checkpoint.step={step}"))
+
+
+def checkpoint_of(job: Job) -> Checkpoint:
+    """The checkpoint that a job starts from."""
+    return job.config.checkpoint

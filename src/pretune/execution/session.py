@@ -1,0 +1,209 @@
+"""A session: one command from its composed configurations to its exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from pretune.config.expansion import Point
+from pretune.config.library import Library
+from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.schema import SCRIPTS, freeze
+from pretune.config.validation import STEP_CHOICE, validate
+from pretune.errors import UsageError
+from pretune.execution.display import (
+    ProgressDisplay,
+    describe_totals,
+    failure_lines,
+    make_console,
+    summary_table,
+)
+from pretune.execution.grid import Grid, plan_grid, run_grid, totals
+from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
+from pretune.execution.outcomes import CellOutcome, JobOutcome
+from pretune.results.store import Study
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Jobs of ``train.py`` or ``evaluate.py``, planned and ready to run."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            raise UsageError("the sweep has no cells: one of its axes has no value")
+        self.grid: Grid = plan_grid(jobs)
+
+    @classmethod
+    def open(cls, script: str, points: Sequence[Point], library: Library) -> Session:
+        """Freeze and check all configurations; every problem is reported in one message."""
+        configs = [freeze(SCRIPTS[script], point.config) for point in points]
+        validate(configs)
+        jobs: list[Job] = []
+        for config, point in zip(configs, points, strict=True):
+            if isinstance(config, TrainConfig):
+                job = complete_train_job(config, library, point.overrides)
+            else:
+                assert isinstance(config, EvaluateConfig)
+                job = complete_evaluate_job(config, library, point.overrides)
+            jobs += expand_steps(expand_runs(job))
+        return cls(jobs)
+
+    @property
+    def study_root(self) -> Path:
+        """Folder of the study."""
+        return self.grid.study.root
+
+    def grid_jobs(self) -> list[Job]:
+        """Jobs in order of work."""
+        return [cells.job for cells in self.grid.jobs]
+
+    def shows_only(self) -> bool:
+        """Whether the command only lists its cells (``mode=plan``)."""
+        return self.grid.config.mode == "plan"
+
+    def show(self) -> int:
+        """List the cells with what is finished; nothing is run."""
+        from rich.table import Table
+
+        console, study = make_console(), self.grid.study
+        table = Table("kind", "cell", "state", show_edge=False, pad_edge=False, header_style="bold")
+        seen, missing = set(), 0
+        for cells in self.grid.jobs:
+            for cell in cells.all():
+                if cell.key not in seen:
+                    seen.add(cell.key)
+                    done = study.find_finished(cell.key) is not None
+                    missing += not done
+                    table.add_row(cell.kind, escape(cell.name), "finished" if done else "missing")
+        console.print(table)
+        console.print(f"{len(seen)} cells, {len(seen) - missing} finished, {missing} missing.")
+        return 0
+
+    def run(self) -> int:
+        """Run what is missing, show the summary, return the exit status."""
+        if self.shows_only():
+            return self.show()
+        missing = self.grid.missing()
+        if missing == 0:
+            outcomes = run_grid_finished(self.grid)
+        else:
+            with ProgressDisplay(make_console(stderr=True), missing=missing) as display:
+                outcomes = run_grid(self.grid, display)
+        return self.conclude(outcomes)
+
+    def collect(self, returns: Sequence[Any]) -> int:
+        """Show the summary of jobs that a launcher's workers ran; ``returns`` are their outcomes as plain data."""
+        by_command = {}
+        for part in returns:
+            for data in part:
+                cells = tuple(CellOutcome(**cell) for cell in data["cells"])
+                by_command[data["command"]] = JobOutcome(label=data["label"], command=data["command"], cells=cells)
+        return self.conclude([by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command])
+
+    def conclude(self, outcomes: Sequence[JobOutcome]) -> int:
+        """Print summary, totals and failures; log the sweep's table; return the exit status."""
+        from pretune.execution.headlines import headline
+
+        console, study = make_console(), self.grid.study
+        trains = isinstance(self.grid.config, TrainConfig)
+        cells_of = {cells.job.command: cells for cells in self.grid.jobs}
+        headlines = [headline(cells_of[outcome.command], study) for outcome in outcomes]
+        console.print(summary_table(outcomes, headlines, trains=trains))
+        counted = totals(outcomes)
+        console.print()
+        console.print(escape(describe_totals(counted)))
+        console.print(escape(f"Results: {study.root}"))
+        if trains and len(self.grid.jobs) > 1 and any(key.endswith("done") for key in counted):
+            self.log_table(outcomes, headlines)
+        failures = failure_lines(outcomes, study.runs)
+        if failures:
+            make_console(stderr=True).print("\n".join(["", "Failed:", *failures]), style="red", markup=False, soft_wrap=True)
+        return 1 if failures or any(key.endswith(("failed", "blocked")) for key in counted) else 0
+
+    def log_table(self, outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]]) -> None:
+        """Give the tracker one table with a row per job of the sweep."""
+        import pandas as pd
+
+        from pretune.results.identity import digest
+        from pretune.tracking import RunInfo, open_tracker
+
+        rows = [
+            {**outcome.label, **line, "status": "failed" if outcome.count("failed") else "done"}
+            for outcome, line in zip(outcomes, headlines, strict=True)
+        ]
+        frame = pd.DataFrame(rows)
+        for name in ("base", "tuned", "gain"):
+            if name in frame:
+                frame[name] = pd.to_numeric(frame[name])
+        tracker = open_tracker(self.grid.config.logger, self.grid.study.root)
+        identity = digest([sorted(o.command for o in outcomes), frame.to_dict("list")])[:16]
+        run = tracker.start(
+            RunInfo(id=identity, name=f"sweep-{identity[:8]}", group=self.grid.group, job_type="sweep", config={})
+        )
+        run.add_table("cells", frame)
+        run.finish()
+        tracker.close()
+
+
+def run_grid_finished(grid: Grid) -> list[JobOutcome]:
+    """Outcomes of a grid whose cells are all finished; imports nothing heavy."""
+    from pretune.execution.grid import describe_job
+    from pretune.execution.outcomes import FINISHED
+
+    outcomes = []
+    for cells in grid.jobs:
+        finished = [
+            CellOutcome(
+                key=cell.key, kind=cell.kind, state=cell.state, name=cell.name, status=FINISHED,
+                run_id=grid.study.find_finished(cell.key),
+            )
+            for cell in cells.all()
+        ]  # fmt: skip
+        outcomes.append(describe_job(cells, finished))
+    return outcomes
+
+
+def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Run jobs in a launcher's worker; return their outcomes as plain data."""
+    session = Session(jobs)
+    with ProgressDisplay(make_console(stderr=True), missing=session.grid.missing()) as display:
+        outcomes = run_grid(session.grid, display)
+    return [dataclasses.asdict(outcome) for outcome in outcomes]
+
+
+def expand_runs(job: Job) -> list[Job]:
+    """One job per trained run for ``run=all``; else the job itself."""
+    config = job.config
+    if not isinstance(config, EvaluateConfig) or config.run != "all":
+        return [job]
+    study = Study(config.study_dir)
+    names = [path.name for path in study.finished_runs() if path.name.startswith("train-")]
+    if not names:
+        raise UsageError(f"run=all: there is no finished trained run in {study.root}")
+    kept = tuple(text for text in job.overrides if not text.startswith("run="))
+    return [
+        dataclasses.replace(job, config=dataclasses.replace(config, run=name), overrides=(*kept, f"run={name}"))
+        for name in names
+    ]
+
+
+def expand_steps(jobs: Sequence[Job]) -> list[Job]:
+    """One job per step for ``checkpoint.step=all`` and ``every:N``; else the jobs themselves."""
+    from pretune.checkpoints.hub import RefCache
+    from pretune.checkpoints.revisions import choose_steps, list_steps
+
+    expanded: list[Job] = []
+    for job in jobs:
+        checkpoint = job.config.checkpoint
+        if not (isinstance(checkpoint.step, str) and STEP_CHOICE.fullmatch(checkpoint.step)):
+            expanded.append(job)
+            continue
+        refs = RefCache(Study(job.config.study_dir)).get(str(checkpoint.repo)) if checkpoint.source == "hub" else ()
+        expanded += [with_step(job, step) for step in choose_steps(list_steps(checkpoint, refs), checkpoint.step)]
+    return expanded

@@ -1,0 +1,182 @@
+"""Train cells: the rows they need, their id, and their record."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretune.checkpoints.resolution import Resolved
+from pretune.config.running import TrainConfig
+from pretune.config.schema import to_plain
+from pretune.data.examples import Example
+from pretune.data.partition import LoadSplit, draw_training_rows, split_training_rows
+from pretune.data.sources import fingerprint
+from pretune.execution.cells import Cell
+from pretune.execution.jobs import Job
+from pretune.execution.models import ModelHost
+from pretune.execution.provenance import collect
+from pretune.execution.rows import training_columns, weight_columns
+from pretune.results.identity import digest, make_run_id
+from pretune.results.store import Record
+
+SMALL_ENOUGH_TO_KEEP = 50_000_000
+"""Parameters below which fine-tuned weights are kept by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """A training with its rows and its id."""
+
+    cell: Cell
+    config: TrainConfig
+    resolved: Resolved
+    training: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    dropped: int
+    data: str
+    identity: str
+    run_id: str
+
+
+def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) -> PreparedTraining:
+    """Load and draw the rows of a train cell and work out its id."""
+    config = job.config
+    assert isinstance(config, TrainConfig)
+    partition = split_training_rows(config.task, load)
+    training = tuple(draw_training_rows(partition, config.task, seed=config.seed))
+    data = fingerprint(training + partition.validation)
+    identity = digest({"request": cell.request, "weights": resolved.identity, "data": data})
+    return PreparedTraining(
+        cell=cell,
+        config=config,
+        resolved=resolved,
+        training=training,
+        validation=partition.validation,
+        dropped=partition.dropped,
+        data=data,
+        identity=identity,
+        run_id=make_run_id(cell.kind, cell.name, identity),
+    )
+
+
+def compute_training(
+    prepared: PreparedTraining,
+    host: ModelHost,
+    *,
+    work_dir: Path,
+    loggers: Sequence[Any],
+    on_step: Callable[[int, int], None],
+) -> tuple[Record, Path | None]:
+    """Fine-tune the base weights that ``host`` holds; return the record and the folder of the tuned weights."""
+    from pretune.training.finetune import finetune
+
+    started, config, resolved = time.time(), prepared.config, prepared.resolved
+    work_dir.mkdir(parents=True, exist_ok=True)
+    host.spoil()
+    outcome = finetune(
+        host.model,
+        host.tokenizer,
+        config,
+        training=prepared.training,
+        validation=prepared.validation,
+        work_dir=work_dir,
+        loggers=loggers,
+        on_step=on_step,
+    )
+    host.adopt(prepared.identity)
+    parameters = host.model.num_parameters()
+    model_dir = None
+    if keeps_model(config, parameters):
+        model_dir = work_dir / "model"
+        shutil.rmtree(model_dir, ignore_errors=True)
+        host.model.save_pretrained(model_dir)
+        host.tokenizer.save_pretrained(model_dir)
+    columns = {
+        **weight_columns(resolved, parameters),
+        **training_columns(config, outcome.rows),
+        "state": "tuned",
+        "eval_task": config.task.name,
+        "eval_format": config.format.name,
+        "shots": 0,
+        "scorer": "likelihood",
+    }
+    last_epoch = outcome.history[-math.ceil(outcome.total_steps / config.stage.epochs) :]
+    metrics = [
+        {**columns, "metric": "train_loss", "value": mean([r["loss"] for r in last_epoch]), "n": outcome.rows},
+        *(
+            {
+                **columns,
+                "epochs": epoch,
+                "relation": "validation",
+                "metric": "validation_loss",
+                "value": loss,
+                "n": len(prepared.validation),
+            }
+            for epoch, loss in enumerate(outcome.validation_losses, start=1)
+        ),
+    ]
+    record = Record(
+        run_id=prepared.run_id,
+        kind="train",
+        request_key=prepared.cell.key,
+        identity=prepared.identity,
+        request=prepared.cell.request,
+        config=to_plain(config),
+        facts={
+            "weights": resolved.identity,
+            "revision": resolved.revision,
+            "commit": resolved.commit,
+            "weight_hashes": dict(resolved.hashes),
+            "data": prepared.data,
+            "rows": outcome.rows,
+            "truncated_rows": outcome.truncated_rows,
+            "without_gold": prepared.dropped,
+            "validation_rows": len(prepared.validation),
+            "optimizer_steps": outcome.total_steps,
+            "train_loss": [round(r["loss"], 6) for r in outcome.history],
+            "validation_losses": outcome.validation_losses,
+            "model_kept": model_dir is not None,
+        },
+        provenance=collect(
+            host.model.device,
+            outcome.threads,
+            started,
+            training_seconds=round(outcome.seconds, 3),
+            tokens_per_second=round(outcome.tokens_per_second, 1),
+            resumed_at=outcome.resumed_at,
+        ),
+        metrics=metrics,
+    )
+    return record, model_dir
+
+
+def keeps_model(config: TrainConfig, parameters: int) -> bool:
+    """Whether the tuned weights are kept when the cell is published (``selected`` prunes later)."""
+    if config.keep_model is None:
+        return True
+    return config.keep_model != "none"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; NaN for nothing."""
+    return sum(values) / len(values) if values else math.nan
+
+
+def next_attempt(study_root: Path, run_id: str, *, resumed: bool) -> int:
+    """Number of this attempt at a cell: a resumed training keeps it, a start from zero is a new one."""
+    path = study_root / "attempts" / f"{run_id}.json"
+    try:
+        attempt = int(json.loads(path.read_text())["attempt"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        attempt = 0
+    if not resumed or attempt == 0:
+        attempt += 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"attempt": attempt}))
+    return attempt

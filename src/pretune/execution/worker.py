@@ -1,0 +1,227 @@
+"""A worker runs jobs, one cell after another, in one process: weights and rows are loaded once and kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretune.checkpoints.hub import RefCache
+from pretune.checkpoints.resolution import Resolved, resolve
+from pretune.config.running import TrainConfig
+from pretune.config.schema import freeze
+from pretune.config.science import Checkpoint
+from pretune.data.partition import LoadSplit
+from pretune.errors import ClaimLost, PretuneError
+from pretune.execution.cells import Cell, JobCells
+from pretune.execution.evaluating import compute_evaluation, prepare_evaluation
+from pretune.execution.jobs import Job
+from pretune.execution.ladders import ensure_ladder
+from pretune.execution.models import ModelHost
+from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, Listener
+from pretune.execution.rows import relation_of
+from pretune.execution.tracked import JobTracking
+from pretune.execution.training import compute_training, prepare_training
+from pretune.results.claims import Watch
+from pretune.results.identity import make_run_id
+from pretune.results.store import Record, Study
+from pretune.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The training behind tuned weights: its configuration, its run, and its cell's id."""
+
+    config: TrainConfig
+    run_id: str
+    identity: str
+    rows: int
+
+
+class Worker:
+    """Runs the cells of jobs. ``group`` is the tracker's name for the grid they belong to."""
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        cache_dir: str,
+        accelerator: str,
+        tracker: Tracker,
+        listener: Listener,
+        group: str,
+    ) -> None:
+        self.study = study
+        self.cache_dir = cache_dir
+        self.tracker = tracker
+        self.listener = listener
+        self.group = group
+        self.refs = RefCache(study)
+        self.splits = LoadSplit()
+        self.host = ModelHost(cache_dir, accelerator)
+        self._watch = Watch()
+        self._resolved: dict[str, Resolved] = {}
+
+    def resolve(self, checkpoint: Checkpoint) -> Resolved:
+        """Resolve a checkpoint, once per process."""
+        key = repr(checkpoint)
+        if key not in self._resolved:
+            self._resolved[key] = resolve(checkpoint, self.refs)
+        return self._resolved[key]
+
+    def run(self, cells: JobCells) -> list[CellOutcome]:
+        """Run every cell of a job that is not finished; failures are recorded, not raised."""
+        outcomes: list[CellOutcome] = []
+        tracking = JobTracking(self.tracker, self.study, cells, self.group)
+        try:
+            for cell in cells.all():
+                outcome = self._run_cell(cell, cells, outcomes, tracking)
+                outcomes.append(outcome)
+                self.listener.finish_cell(outcome)
+        finally:
+            tracking.finish(outcomes)
+        return outcomes
+
+    def _run_cell(
+        self, cell: Cell, cells: JobCells, before: list[CellOutcome], tracking: JobTracking
+    ) -> CellOutcome:
+        started = time.perf_counter()
+        finished = self.study.find_finished(cell.key)
+        if finished is not None:
+            return outcome_of(cell, FINISHED, run_id=finished)
+        if cell.state == "tuned" and cell.evaluation is not None:
+            blocking = next((o for o in before if o.kind == "train" and o.status in (FAILED, BUSY, BLOCKED)), None)
+            if blocking is not None:
+                status = BUSY if blocking.status == BUSY else BLOCKED
+                return outcome_of(cell, status, error=f"its training {blocking.status}")
+        failure_id = make_run_id(cell.kind, cell.name, cell.key)  # the id may be what could not be found out
+        try:
+            status, run_id = self._attempt(cell, cells, tracking)
+        except ClaimLost as error:
+            log.warning("%s", error)
+            return outcome_of(cell, BUSY)
+        except Exception as error:
+            self._note_failure(cell, cells.job, failure_id, error)
+            message = str(error) if isinstance(error, PretuneError) else f"{type(error).__name__}: {error}"
+            return outcome_of(cell, FAILED, run_id=failure_id, error=message, seconds=time.perf_counter() - started)
+        if status in (DONE, FINISHED):
+            self.study.clear_failure(failure_id)
+        return outcome_of(cell, status, run_id=run_id, seconds=time.perf_counter() - started)
+
+    def _attempt(self, cell: Cell, cells: JobCells, tracking: JobTracking) -> tuple[str, str]:
+        """Find out the cell's id, claim it, compute it, publish it."""
+        job = cells.job
+        if cell.evaluation is None:
+            resolved = self.resolve(job.config.checkpoint)
+            prepared_training = prepare_training(cell, job, resolved, self.splits)
+            run_id = prepared_training.run_id
+
+            def compute(work_dir: Path) -> tuple[Record, Path | None]:
+                self._use_base(resolved, job)
+                self.listener.start_activity(f"training {cell.name}")
+                loggers = tracking.start_training(prepared_training.run_id, prepared_training.identity, resolved, work_dir)
+                return compute_training(
+                    prepared_training, self.host, work_dir=work_dir, loggers=loggers, on_step=self.listener.step
+                )
+        else:
+            trained = self._find_trained(cell, cells)
+            config = job.config if trained is None else trained.config
+            resolved = self.resolve(config.checkpoint)
+            tracking.know_weights(resolved)
+            weights_identity = resolved.identity if trained is None else trained.identity
+            prepared = prepare_evaluation(cell, job, weights_identity, self.splits)
+            run_id = prepared.run_id
+
+            def compute(work_dir: Path) -> tuple[Record, Path | None]:
+                if trained is None:
+                    self._use_base(resolved, job)
+                else:
+                    self._ensure_ladder(resolved, job)
+                    self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
+                self.listener.start_activity(f"evaluating {cell.name}")
+                relation = trained and relation_of(
+                    trained.config.task,
+                    prepared.evaluation.task,
+                    prepared.evaluation.split,
+                    trained.config.checkpoint.pretraining_text,
+                )
+                return compute_evaluation(prepared, self.host, resolved, trained, relation or None), None
+
+        return self._perform(cell, run_id, compute), run_id
+
+    def _perform(self, cell: Cell, run_id: str, compute: Callable[[Path], tuple[Record, Path | None]]) -> str:
+        study = self.study
+        if study.is_finished(run_id):
+            study.remember(cell.key, run_id)
+            return FINISHED
+        claim = study.claim(run_id)
+        if not claim.try_acquire():
+            if not self._watch.is_stale(claim.path):
+                return BUSY
+            self._watch.take_over(claim.path)
+            if not claim.try_acquire():
+                return BUSY
+        with claim.kept_alive():
+            if study.is_finished(run_id):
+                study.remember(cell.key, run_id)
+                return FINISHED
+            record, model = compute(study.work / run_id)
+            study.publish(record, claim, model=model)
+        return DONE
+
+    def _find_trained(self, cell: Cell, cells: JobCells) -> Trained | None:
+        """The training whose weights a tuned evaluation needs; ``None`` for base weights."""
+        if cell.state == "base":
+            return None
+        run_id = cells.run_id or (self.study.find_finished(cells.train.key) if cells.train else None)
+        if run_id is None:
+            raise PretuneError(f"{cell.name}: its training is not finished")
+        run = self.study.read_run(run_id)
+        config = freeze(TrainConfig, self.study.read_config(run_id))
+        return Trained(config=config, run_id=run_id, identity=run["id"], rows=int(run["facts"]["rows"]))
+
+    def _use_base(self, resolved: Resolved, job: Job) -> None:
+        self._ensure_ladder(resolved, job)
+        self.listener.start_activity(f"loading {resolved.checkpoint.family} {resolved.label}")
+        self.host.use_base(resolved)
+
+    def _ensure_ladder(self, resolved: Resolved, job: Job) -> None:
+        recipe = resolved.checkpoint.recipe
+        if recipe is not None:
+            self.listener.start_activity(f"pre-training the {resolved.checkpoint.family} ladder")
+            ensure_ladder(recipe, self.cache_dir, job.config.trainer, on_step=self.listener.step)
+
+    def _note_failure(self, cell: Cell, job: Job, run_id: str, error: Exception) -> None:
+        failure = {
+            "kind": cell.kind,
+            "cell": cell.name,
+            "request_key": cell.key,
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "retry": job.command,
+            "request": cell.request,
+        }
+        try:
+            self.study.record_failure(run_id, failure)
+        except OSError as problem:
+            log.error("the failure of %s could not be recorded: %s", cell.name, problem)
+
+
+def outcome_of(cell: Cell, status: str, *, run_id: str | None = None, error: str = "", seconds: float = 0.0) -> CellOutcome:
+    """Outcome of ``cell``."""
+    return CellOutcome(
+        key=cell.key,
+        kind=cell.kind,
+        state=cell.state,
+        name=cell.name,
+        status=status,
+        run_id=run_id,
+        error=error,
+        seconds=seconds,
+    )
+

@@ -1,0 +1,98 @@
+"""Running a causal language model in parts: hidden states first, the output head only where it is needed.
+
+The head of a 1 B model maps 2,048 numbers to 50,304; a classification row needs it at one or two of its sixty
+positions. Leaving out the others saves most of the head's time and the [rows, length, vocabulary] tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the language model, also where it is one part of several."""
+    config = model.config
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
+def context_length(model: Any) -> int | None:
+    """The longest sequence the model was made for, in tokens, or ``None`` where its configuration does not say."""
+    config = text_config(model)
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def input_device(model: Any) -> torch.device:
+    """Where token ids have to be."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device
+
+
+def agrees(model: Any, difference: Callable[[Any], float]) -> bool:
+    """Whether two ways through the model give the same up to rounding in its dtype."""
+    tolerance = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2}.get(model.dtype, 5e-2)
+    try:
+        # a NaN compares as False: a model with broken weights takes the plain way, and its scores tell
+        return difference(model) <= tolerance
+    except Exception as error:  # noqa: BLE001 - any refusal, of whatever type, means that this way is closed
+        logger.debug("%s refuses: %s", difference.__name__, error)
+        return False
+
+
+def head_difference(model: Any) -> float:
+    """Relative difference between the model's own logits and its output embeddings on the last hidden states."""
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    ids = torch.tensor([[(7 * i + 3) % vocabulary for i in range(6)]], device=input_device(model))
+    expected = model(input_ids=ids, use_cache=False).logits
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    return relative_difference(model.get_output_embeddings()(hidden), expected)
+
+
+def relative_difference(value: torch.Tensor, reference: torch.Tensor) -> float:
+    """Norm of the difference over the norm of ``reference``."""
+    value, reference = value.detach().double(), reference.detach().double()
+    return float((value - reference).norm() / reference.norm().clamp_min(1e-30))
+
+
+def has_plain_head(model: Any) -> bool:
+    """Whether the logits are nothing but the output embeddings applied to the last hidden states.
+
+    Found out by a few tokens through the model, without gradients and dropout: soft caps and scales have many names.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return agrees(model, head_difference)
+    finally:
+        model.train(training)
+
+
+def logits_at(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    *,
+    plain_head: bool,
+) -> torch.Tensor:
+    """Logits [selected, vocabulary] at the positions ``(rows[i], columns[i])`` of ``input_ids`` [rows, length].
+
+    A model without a plain head is run whole and indexed afterwards.
+    """
+    if not plain_head:
+        logits: torch.Tensor = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return logits[rows, columns]
+    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    selected: torch.Tensor = model.get_output_embeddings()(hidden[rows, columns])
+    return selected

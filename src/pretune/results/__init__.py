@@ -1,0 +1,5 @@
+"""Cells, their identity, their records on disk, and the table that collects them."""
+
+from pretune.results.table import load
+
+__all__ = ["load"]

@@ -1,0 +1,155 @@
+"""Claims: at most one process works on a cell, and a dead owner's cell is taken over.
+
+A claim is a small file created by an atomic link, renewed by a heartbeat. Nobody trusts clocks of other machines:
+a claim is stale when *this* process has watched it unchanged for the length of a lease. A taken-over owner that
+wakes up finds that the claim is no longer its own and discards its result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from pretune.errors import ClaimLost
+
+LEASE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0
+
+
+class Claim:
+    """One process's right to work on one cell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.token = uuid.uuid4().hex
+
+    def _write(self, target: Path) -> None:
+        body = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}
+        target.write_text(json.dumps(body))
+
+    def try_acquire(self) -> bool:
+        """Create the claim unless it exists; ``True`` when it is ours."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f"{self.path.name}.{self.token}")
+        self._write(temporary)
+        try:
+            os.link(temporary, self.path)  # fails if it exists, atomically, on network file systems too
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            except FileExistsError:
+                return False
+            os.replace(temporary, self.path)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def renew(self) -> None:
+        """Show that the owner lives. Raises :class:`ClaimLost` if somebody took over."""
+        self.check()
+        temporary = self.path.with_name(f"{self.path.name}.{self.token}")
+        self._write(temporary)
+        os.replace(temporary, self.path)
+
+    def check(self) -> None:
+        """Raise :class:`ClaimLost` unless the claim is still ours."""
+        if read_token(self.path) != self.token:
+            raise ClaimLost(f"{self.path.name}: another process took over this cell; the result is discarded")
+
+    def release(self) -> None:
+        """Give the claim up, if it is still ours."""
+        if read_token(self.path) == self.token:
+            self.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Renew the claim in the background while the body runs, then release it."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(HEARTBEAT_SECONDS):
+                try:
+                    self.renew()
+                except (ClaimLost, OSError):
+                    return
+
+        thread = threading.Thread(target=beat, name="claim-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                self.release()
+
+
+def read_token(path: Path) -> str | None:
+    """Token of the present owner; ``None`` when nobody holds the claim."""
+    try:
+        return str(json.loads(path.read_text())["token"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return ""  # half-written on a file system without links: held by nobody we know
+
+
+class Watch:
+    """Decides whether claims of others are stale, by watching them with this machine's own monotonic clock."""
+
+    def __init__(self, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.lease_seconds = lease_seconds
+        self._seen: dict[Path, tuple[bytes, float]] = {}
+
+    def is_stale(self, path: Path) -> bool:
+        """Whether the claim at ``path`` has not changed for a lease, or its owner is a dead process of this host."""
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            self._seen.pop(path, None)
+            return False
+        now = time.monotonic()
+        known = self._seen.get(path)
+        if _owner_is_dead(body):
+            self._seen[path] = (body, now)
+            return True
+        if known is None or known[0] != body:
+            self._seen[path] = (body, now)
+            return False
+        return now - known[1] > self.lease_seconds
+
+    def take_over(self, path: Path) -> None:
+        """Set a stale claim aside: of several processes only one succeeds, the others see it gone."""
+        known = self._seen.pop(path, None)
+        grave = path.with_name(f"{path.name}.stale-{uuid.uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, grave)
+            if known is not None and grave.read_bytes() != known[0]:
+                # Somebody else took over between our look and our rename: give the fresh claim back.
+                with contextlib.suppress(FileExistsError):
+                    os.link(grave, path)
+            grave.unlink(missing_ok=True)
+
+
+def _owner_is_dead(body: bytes) -> bool:
+    """Whether the claim names a process of this host that no longer runs."""
+    try:
+        owner = json.loads(body)
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return False

@@ -1,0 +1,158 @@
+"""What makes two cells the same cell.
+
+A *request* is plain data: everything asked for that can change a result, known without network, weights or torch.
+Its hash, the *request key*, decides whether a cell is already finished. Once resolved, commit hash, weight hashes
+and data fingerprints are added; the hash of the whole is the cell's *id* and ends the name of its run folder.
+
+Paths, devices, loggers and worker counts are in neither: what comes from a local folder is identified by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.schema import to_plain
+from pretune.config.science import Checkpoint, Format, Recipe, Task
+
+Request = Mapping[str, Any]
+
+TRAINING_VERSION = 1
+"""Raised when training changes its numbers for an unchanged configuration."""
+SCORING_VERSION = 1
+"""Raised when evaluation changes its numbers for unchanged weights and rows."""
+CORPUS_VERSION = 1
+"""Raised when the embedded miniature's language, corpus or tasks change."""
+
+EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domain", "out_of_domain", "cross_task")
+TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "metric", "scorer")
+PRETRAIN_ONLY = ("sequence_length", "save_steps")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is the same for equal data: sorted keys, no spaces, shortest round-trip floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of plain data."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in keys}
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Identity of a ladder: all that determines its weights except the step."""
+    plain: dict[str, Any] = to_plain(recipe)
+    plain["optimizer"] = _without(plain["optimizer"], "fused")
+    plain["stage"] = _without(plain["stage"], "epochs", "max_length", "name")
+    plain["model"] = _without(plain["model"], "name")
+    return {**plain, "training_version": TRAINING_VERSION, "corpus_version": CORPUS_VERSION}
+
+
+def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -> dict[str, Any]:
+    """Identity of base weights as asked for. ``content``: hash of the weight files, for ``source=path``."""
+    if checkpoint.source == "ladder":
+        assert checkpoint.recipe is not None
+        return {"source": "ladder", "recipe": describe_recipe(checkpoint.recipe), "step": checkpoint.step}
+    if checkpoint.source == "path":
+        return {"source": "path", "content": content}
+    place: dict[str, Any] = {"source": "hub", "repo": checkpoint.repo}
+    if checkpoint.step is None:
+        return {**place, "revision": checkpoint.revision or "main"}
+    return {**place, "phase": checkpoint.phase, "step": checkpoint.step}
+
+
+def describe_task(task: Task, *, without: tuple[str, ...], content: str | None = None) -> dict[str, Any]:
+    """Identity of a task's rows as asked for. ``content``: hash of the files, for ``source=path``."""
+    plain = _without(to_plain(task), "path", *without)
+    if task.source == "pico":
+        plain["corpus_version"] = CORPUS_VERSION
+    if task.source == "path":
+        plain = {**_without(plain, "repo", "config", "revision"), "content": content}
+    return plain
+
+
+def describe_format(format_: Format, task: Task, *, shots: int) -> dict[str, Any]:
+    """Identity of the wording: the template of the task's family only, the separator only where it is used."""
+    template = format_.templates.get(task.family)
+    described: dict[str, Any] = {"name": format_.name, "template": to_plain(template)}
+    if shots:
+        described["separator"] = format_.separator
+    return described
+
+
+def train_request(
+    config: TrainConfig, *, checkpoint_content: str | None = None, task_content: str | None = None
+) -> dict[str, Any]:
+    """Request of a train cell. Evaluation settings are never part of it."""
+    stage = _without(to_plain(config.stage), *PRETRAIN_ONLY)
+    return {
+        "kind": "train",
+        "training_version": TRAINING_VERSION,
+        "checkpoint": describe_checkpoint(config.checkpoint, content=checkpoint_content),
+        "task": describe_task(config.task, without=EVALUATION_ONLY, content=task_content),
+        "format": describe_format(config.format, config.task, shots=0),
+        "stage": stage,
+        "optimizer": _without(to_plain(config.optimizer), "fused"),
+        "regularizer": to_plain(config.regularizer),
+        "precision": config.trainer.precision,
+        "seed": config.seed,
+    }
+
+
+def base_weights(checkpoint: Checkpoint, *, content: str | None = None) -> dict[str, Any]:
+    """Request of the weights of a base checkpoint."""
+    return {"state": "base", "checkpoint": describe_checkpoint(checkpoint, content=content)}
+
+
+def tuned_weights(train_key: str) -> dict[str, Any]:
+    """Request of the weights that a train cell (by its request key) produced."""
+    return {"state": "tuned", "train": train_key}
+
+
+def evaluate_request(
+    weights: Request,
+    *,
+    task: Task,
+    split: str,
+    format_: Format,
+    shots: int,
+    config: TrainConfig | EvaluateConfig,
+    task_content: str | None = None,
+) -> dict[str, Any]:
+    """Request of an evaluate cell. ``split`` is ``evaluation`` or ``validation`` (held-out training rows)."""
+    drop = TRAINING_ONLY if split == "validation" or shots else (*TRAINING_ONLY, "train_split", "validation_rows")
+    unused = ("eval_split",) if split == "validation" else ("validation_split",)
+    request: dict[str, Any] = {
+        "kind": "evaluate",
+        "scoring_version": SCORING_VERSION,
+        "weights": dict(weights),
+        "task": describe_task(task, without=(*drop, *unused), content=task_content),
+        "split": split,
+        "format": describe_format(format_, task, shots=shots),
+        "shots": shots,
+        "limit": config.eval.limit,
+    }
+    if shots:
+        request["shot_sampling"] = config.shot_sampling
+    if shots or config.eval.limit:
+        request["shot_seed"] = config.shot_seed
+    return request
+
+
+def slug(*parts: object) -> str:
+    """Join ``parts`` into a name that is safe as a folder name on every system."""
+    text = "-".join(str(part) for part in parts if part not in (None, ""))
+    return re.sub(r"[^A-Za-z0-9._+-]+", ".", text).strip(".-")[:96] or "cell"
+
+
+def make_run_id(kind: str, name: str, identity: str) -> str:
+    """Name of a run folder: ``<kind>-<readable name>-<first 12 digits of the id>``."""
+    return f"{kind}-{slug(name)}-{identity[:12]}"

@@ -1,0 +1,255 @@
+"""A study on disk: which cells are finished, and how a finished one is published.
+
+::
+
+    study_dir/
+      runs/<kind>-<name>-<hash12>/   config.yaml  metrics.parquet  items.parquet  model/  run.json (written last)
+                                     or failure.json instead of run.json
+      index/<request key>.json       request key → run_id
+      work/<run_id>/                 what an unfinished cell needs to go on (step checkpoints)
+      claims/<run_id>.json           who works on it
+
+A run folder appears complete or not at all: it is written beside its place and renamed into it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretune.errors import PretuneError, UsageError, suggest
+from pretune.results.claims import Claim
+from pretune.results.schema import SCHEMA_VERSION, metrics_frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """All that a finished cell leaves behind, apart from its model."""
+
+    run_id: str
+    kind: str
+    request_key: str
+    identity: str
+    request: Mapping[str, Any]
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Iterable[Mapping[str, Any]] = ()
+    items: Iterable[Mapping[str, Any]] = ()
+
+
+class Study:
+    """The results of one study, under one folder. Creating it touches nothing; writing creates folders."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.runs = self.root / "runs"
+        self.index = self.root / "index"
+        self.work = self.root / "work"
+        self.claims = self.root / "claims"
+
+    def run_dir(self, run_id: str) -> Path:
+        """Folder of a run, finished or not."""
+        return self.runs / run_id
+
+    def find_finished(self, request_key: str) -> str | None:
+        """``run_id`` of the finished cell with this request, or ``None``. Costs two file look-ups."""
+        try:
+            run_id = str(json.loads((self.index / f"{request_key}.json").read_text())["run_id"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError):
+            return None  # a damaged entry: the cell is found again by its id
+        return run_id if self.is_finished(run_id) else None
+
+    def is_finished(self, run_id: str) -> bool:
+        """Whether the run folder holds the completion marker."""
+        return (self.runs / run_id / "run.json").is_file()
+
+    def remember(self, request_key: str, run_id: str) -> None:
+        """Enter a finished cell into the index."""
+        self.index.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.index / f"{request_key}.json", json.dumps({"run_id": run_id}).encode())
+
+    def claim(self, run_id: str) -> Claim:
+        """A claim (not yet acquired) on a cell."""
+        return Claim(self.claims / f"{run_id}.json")
+
+    def work_dir(self, run_id: str) -> Path:
+        """Folder for what an unfinished cell needs to go on; created."""
+        folder = self.work / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def publish(self, record: Record, claim: Claim, *, model: Path | None = None) -> None:
+        """Write a finished cell's folder and put it in place by one rename, if the claim is still ours.
+
+        ``model`` is a folder with the fine-tuned weights that is moved in. A failure record in its place is
+        removed. Raises :class:`~pretune.errors.ClaimLost` when the cell was taken over.
+        """
+        folder = self._start_folder(record.run_id)
+        try:
+            (folder / "config.yaml").write_text(dump_yaml(record.config))
+            frame = metrics_frame({"run_id": record.run_id, "kind": record.kind, **row} for row in record.metrics)
+            frame.to_parquet(folder / "metrics.parquet", index=False)
+            write_items(folder / "items.parquet", record.run_id, record.items)
+            if model is not None:
+                os.replace(model, folder / "model")
+            body = {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": record.run_id,
+                "kind": record.kind,
+                "status": "finished",
+                "request_key": record.request_key,
+                "id": record.identity,
+                "request": record.request,
+                "facts": record.facts,
+                "provenance": record.provenance,
+            }
+            (folder / "run.json").write_text(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+            flush(folder)
+            claim.check()
+            self._put_in_place(folder, record.run_id)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.remember(record.request_key, record.run_id)
+        shutil.rmtree(self.work / record.run_id, ignore_errors=True)
+
+    def record_failure(self, run_id: str, failure: Mapping[str, Any]) -> None:
+        """Leave ``failure.json`` where the run would have been, unless the run is finished."""
+        if self.is_finished(run_id):
+            return
+        folder = self._start_folder(run_id)
+        try:
+            body = {"run_id": run_id, "status": "failed", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **failure}
+            (folder / "failure.json").write_text(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+            self._put_in_place(folder, run_id)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_failure(self, run_id: str) -> None:
+        """Remove the failure record of a cell that has since been finished."""
+        folder = self.runs / run_id
+        if (folder / "failure.json").is_file() and not self.is_finished(run_id):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _start_folder(self, run_id: str) -> Path:
+        self.runs.mkdir(parents=True, exist_ok=True)
+        folder = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        return folder
+
+    def _put_in_place(self, folder: Path, run_id: str) -> None:
+        target = self.runs / run_id
+        if target.exists() and not self.is_finished(run_id):
+            aside = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}.old"
+            os.rename(target, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            os.rename(folder, target)  # fails if the target is a folder with content: never published twice
+        except OSError:
+            if not self.is_finished(run_id):
+                raise
+
+    def finished_runs(self) -> Iterator[Path]:
+        """Folders of all finished runs, sorted by name."""
+        if not self.runs.is_dir():
+            return
+        for entry in sorted(os.scandir(self.runs), key=lambda item: item.name):
+            if not entry.name.startswith(".") and os.path.isfile(os.path.join(entry.path, "run.json")):
+                yield Path(entry.path)
+
+    def failures(self) -> Iterator[Mapping[str, Any]]:
+        """All failure records, sorted by run_id."""
+        for path in sorted(self.runs.glob("[!.]*/failure.json")):
+            try:
+                yield json.loads(path.read_text())
+            except ValueError:
+                yield {"run_id": path.parent.name, "error": "unreadable failure record"}
+
+    def read_run(self, run_id: str) -> dict[str, Any]:
+        """Content of ``run.json`` of a finished run."""
+        path = self.runs / run_id / "run.json"
+        try:
+            body: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
+        except ValueError as error:
+            raise PretuneError(f"{path} is damaged ({error}); delete the folder and run its command again") from None
+        return body
+
+    def read_config(self, run_id: str) -> dict[str, Any]:
+        """Content of ``config.yaml`` of a finished run: plain data, never given to Hydra."""
+        return dict(yaml.safe_load((self.runs / run_id / "config.yaml").read_text()))
+
+    def find_run(self, prefix: str) -> str:
+        """Complete a unique prefix of a ``run_id``; an error lists the candidates."""
+        names = [path.name for path in self.finished_runs()]
+        matches = [name for name in names if name.startswith(prefix)]
+        if prefix in names:
+            return prefix
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UsageError(f"run={prefix}: not unique; {len(matches)} runs begin so: {', '.join(matches[:6])} …")
+        raise UsageError(f"run={prefix}: no finished run begins so; {suggest(prefix, names)}")
+
+
+def dump_yaml(data: Any) -> str:
+    """YAML text of plain data, keys in order."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it into it."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(folder: Path) -> None:
+    """Force a folder's files to the disk, so that the rename that follows never outruns them."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def write_items(path: Path, run_id: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``items.parquet``: one row per scored example and scorer; nothing when there are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"run_id": run_id, **item} for item in items]
+    if not rows:
+        return
+    schema = {
+        "run_id": pa.string(),
+        "eval_task": pa.string(),
+        "eval_format": pa.string(),
+        "shots": pa.int64(),
+        "scorer": pa.string(),
+        "item": pa.string(),
+        "choices": pa.list_(pa.string()),
+        "scores": pa.list_(pa.float64()),
+        "prediction": pa.string(),
+        "gold": pa.string(),
+        "value": pa.float64(),
+    }
+    if any("prompt" in row for row in rows):
+        schema["prompt"] = pa.string()
+    columns = {name: pa.array([row.get(name) for row in rows], type=kind) for name, kind in schema.items()}
+    pq.write_table(pa.table(columns), path, compression="zstd")

@@ -1,0 +1,1 @@
+"""Training: Lightning modules, optimizers, schedules, resuming, and the ladder of the embedded miniature."""

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import SENTENCES, make_encoder, make_model, make_tokenizer
+
+from pretune.data.examples import Prompt
+from pretune.errors import DataError
+from pretune.evaluation import generation
+from pretune.evaluation.generation import generate_answers
+
+PROMPTS = [Prompt(text=text[: 5 + 7 * i], completions=("",), gold=0, stop="") for i, text in enumerate(SENTENCES[:8])]
+
+
+def reference_answer(model, encoder, prompt: Prompt, max_new_tokens: int) -> str:
+    """transformers.generate on the row alone, cut at the stop string afterwards."""
+    ids = torch.tensor([encoder.encode(prompt, "").ids or (encoder.tokenizer.eos_token_id,)])
+    output = model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=0
+    )
+    text = encoder.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+    return (text.partition(prompt.stop)[0] if prompt.stop else text).strip()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word"])
+@pytest.mark.parametrize("name", ["olmo", "llama", "neox", "gpt2", "mistral"])
+def test_equals_transformers_generate_row_by_row(name, kind):
+    encoder = make_encoder(kind)
+    model = make_model(name, seed=1, vocabulary=len(encoder.tokenizer))
+    expected = [reference_answer(model, encoder, prompt, 24) for prompt in PROMPTS]
+    assert len(set(expected)) > 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert generate_answers(model, encoder, PROMPTS, max_new_tokens=24, batch_rows=3) == expected
+        assert generate_answers(model, encoder, PROMPTS, max_new_tokens=24) == expected
+
+
+def spread_lengths(model) -> None:
+    """Make the end-of-text token likely, so that rows of one batch end at different steps."""
+    with torch.no_grad():
+        model.lm_head.weight[0] = model.lm_head.weight[1:].mean(0) * 0 + 0.35
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 1000), st.integers(1, 8))
+def test_rows_that_end_leave_the_batch(seed, batch_rows):
+    model, encoder = make_model("llama", seed=seed), make_encoder()
+    spread_lengths(model)
+    expected = [reference_answer(model, encoder, prompt, 20) for prompt in PROMPTS]
+    assert generate_answers(model, encoder, PROMPTS, max_new_tokens=20, batch_rows=batch_rows) == expected
+
+
+def test_finished_rows_are_not_computed():
+    model, encoder = make_model("olmo", seed=3), make_encoder()
+    spread_lengths(model)
+    sizes = []
+    model.register_forward_pre_hook(lambda _, __, inputs: sizes.append(len(inputs["input_ids"])), with_kwargs=True)
+    generate_answers(model, encoder, PROMPTS, max_new_tokens=30)
+    assert sizes[0] == len(PROMPTS)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("stop", ["e", "ir", "the", " ", "☃"])
+def test_stops_at_the_stop_string(stop):
+    model, encoder = make_model("llama", seed=2), make_encoder()
+    prompts = [Prompt(text=p.text, completions=("",), gold=0, stop=stop) for p in PROMPTS]
+    expected = [reference_answer(model, encoder, prompt, 24) for prompt in prompts]
+    found = generate_answers(model, encoder, prompts, max_new_tokens=24)
+    assert found == expected
+    assert not any(stop in answer for answer in found)
+
+
+def test_stopping_ends_the_work():
+    model, encoder, steps = make_model("llama", seed=2), make_encoder(), []
+    whole = generate_answers(model, encoder, PROMPTS[:1], max_new_tokens=24)[0]
+    stopped = Prompt(text=PROMPTS[0].text, completions=("",), gold=0, stop=whole[3:5])
+    model.register_forward_pre_hook(lambda *_: steps.append(1))
+    assert generate_answers(model, encoder, [stopped], max_new_tokens=24) == [whole.partition(whole[3:5])[0].strip()]
+    assert len(steps) < 24
+
+
+def test_sampling_settings_of_the_weights_play_no_part():
+    model, encoder = make_model("llama", seed=4), make_encoder()
+    expected = generate_answers(model, encoder, PROMPTS, max_new_tokens=12)
+    model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=10.0)
+    assert generate_answers(model, encoder, PROMPTS, max_new_tokens=12) == expected
+
+
+def test_all_end_tokens_of_the_model_end_an_answer():
+    model, encoder = make_model("llama", seed=4), make_encoder()
+    prompt = PROMPTS[3]
+    ids = torch.tensor([encoder.encode(prompt, "").ids])
+    first = int(model(ids).logits[0, -1].argmax())
+    model.generation_config.eos_token_id = [0, first]
+    assert generate_answers(model, encoder, [prompt], max_new_tokens=12) == [""]
+
+
+def test_long_prompts_leave_room_for_the_answer():
+    model, encoder = make_model("gpt2", context=32), make_encoder("word", max_length=32)
+    body = "the bird sat on the tree . " * 8
+    prompt = Prompt(text=body + "so", completions=("",), gold=0, body=(0, len(body.rstrip())))
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["attention_mask"].shape[1]), with_kwargs=True
+    )
+    generate_answers(model, encoder, [prompt], max_new_tokens=12)
+    assert max(seen) <= 32
+    assert seen[0] == 20
+    with pytest.raises(DataError, match="max_new_tokens=32"):
+        generate_answers(model, encoder, [prompt], max_new_tokens=32)
+
+
+def test_an_empty_prompt_starts_as_a_document():
+    model, encoder = make_model("olmo"), make_encoder()
+    prompt = Prompt(text="", completions=("",), gold=0, stop="")
+    assert generate_answers(model, encoder, [prompt], max_new_tokens=8) == [reference_answer(model, encoder, prompt, 8)]
+    assert generate_answers(model, encoder, [], max_new_tokens=8) == []
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch, caplog):
+    model, encoder = make_model(), make_encoder()
+    expected = generate_answers(model, encoder, PROMPTS, max_new_tokens=8)
+    real = generation.Decoding.run
+
+    def limited(self, prompts, max_new_tokens):
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, prompts, max_new_tokens)
+
+    monkeypatch.setattr(generation.Decoding, "run", limited)
+    with caplog.at_level(logging.WARNING):
+        assert generate_answers(model, encoder, PROMPTS, max_new_tokens=8) == expected
+    assert "out of memory" in caplog.text
+
+
+def test_special_tokens_are_not_part_of_an_answer():
+    assert make_tokenizer().eos_token not in " ".join(
+        generate_answers(make_model(seed=5), make_encoder(), PROMPTS, max_new_tokens=30)
+    )

@@ -1,0 +1,103 @@
+"""Tiny random models, tokenizers trained on the spot, and plain reference computations."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    Cohere2Config,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    OlmoConfig,
+    PreTrainedTokenizerFast,
+)
+
+from pretune.data.encoding import Encoder
+from pretune.data.examples import Prompt
+
+TEXT = "the a bird robin lay sat in on garden tree small little that is , . entailment neutral contradiction yes no"
+WORDS = TEXT.split()
+SENTENCES = [" ".join(random.Random(seed).choices(WORDS, k=12)) for seed in range(60)]
+
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+CONFIGS = {
+    "olmo": lambda **k: OlmoConfig(**SIZE, **k),
+    "llama": lambda **k: LlamaConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=True, **k),
+    "neox": lambda **k: GPTNeoXConfig(**SIZE, **k),
+    "gpt2": lambda max_position_embeddings, **k: GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, n_positions=max_position_embeddings, **k
+    ),
+    "mistral": lambda **k: MistralConfig(**SIZE, num_key_value_heads=2, sliding_window=8, **k),
+    "gemma2": lambda **k: Gemma2Config(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=8, **k),
+    "granite": lambda **k: GraniteConfig(**SIZE, num_key_value_heads=2, logits_scaling=3.0, **k),
+    "cohere2": lambda **k: Cohere2Config(**SIZE, num_key_value_heads=2, logit_scale=0.3, sliding_window=8, **k),
+}
+
+
+@lru_cache
+def make_tokenizer(kind: str = "bpe") -> PreTrainedTokenizerFast:
+    if kind == "bpe":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=330,
+            special_tokens=["<eos>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(SENTENCES, trainer)
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    vocabulary = {word: i for i, word in enumerate(["<eos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
+
+
+def make_encoder(kind: str = "bpe", max_length: int = 128) -> Encoder:
+    return Encoder(make_tokenizer(kind), max_length=max_length)
+
+
+def make_model(
+    name: str = "olmo",
+    *,
+    seed: int = 0,
+    attention: str = "sdpa",
+    context: int = 128,
+    std: float = 0.2,
+    vocabulary: int = 400,
+):
+    torch.manual_seed(seed)
+    config = CONFIGS[name](
+        vocab_size=vocabulary, max_position_embeddings=context, initializer_range=std, eos_token_id=0,
+        bos_token_id=0, pad_token_id=None,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+def reference_scores(model, encoder: Encoder, prompt: Prompt) -> list[tuple[float, float]]:
+    """(sum, first token) of each completion by one plain forward pass over each whole sequence."""
+    result = []
+    for completion in prompt.completions:
+        encoded = encoder.encode(prompt, completion)
+        ids, context = list(encoded.ids), encoded.context
+        if not context:
+            ids, context = [encoder.tokenizer.eos_token_id, *ids], 1
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0].double()
+        logs = logits.log_softmax(-1)
+        tokens = [logs[i - 1, ids[i]].item() for i in range(context, len(ids))]
+        result.append((sum(tokens), tokens[0] if tokens else 0.0))
+    return result
+
+
+def close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-5 * max(1.0, abs(b))
