@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
+class StderrHandler(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is at the time: a progress bar puts its own in place to stay below."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        sys.stderr.write(self.format(record) + "\n")
+
+
 def launch(main: Callable[[], Any]) -> None:
     """Run a script's Hydra ``main``; every error becomes one readable message and an exit status."""
     # Spinning OpenMP threads make a busy machine dozens of times slower; it must be said before torch is imported.
@@ -29,7 +37,9 @@ def launch(main: Callable[[], Any]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach explain() instead of being printed by Hydra
     register()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("pretune").setLevel(logging.INFO)
     try:
         main()
@@ -66,10 +76,10 @@ def _run_single(script: str, config: DictConfig) -> int:
 
     from pretune.config.expansion import Point
     from pretune.config.library import Library
-    from pretune.execution.session import Session
+    from pretune.execution.session import run_points
 
     overrides = tuple(HydraConfig.get().overrides.task)
-    return Session.open(script, [Point(overrides=overrides, config=config)], Library.of_this_run()).run()
+    return run_points(script, [Point(overrides=overrides, config=config)], Library.of_this_run())
 
 
 def asks_for_debug(arguments: list[str]) -> bool:

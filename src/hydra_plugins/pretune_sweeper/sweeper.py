@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
 
-from pretune.execution.sweeping import PretuneSweeper
+from pretune.execution.sweeping import GridSweeper
 
-__all__ = ["PretuneSweeper"]
+
+class PretuneSweeper(GridSweeper):
+    """The sweeper under the name that Hydra looks for: it takes only classes defined in its plugin namespace."""
 
 
 @dataclass

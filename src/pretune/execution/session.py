@@ -26,9 +26,28 @@ from pretune.execution.display import (
 from pretune.execution.grid import Grid, plan_grid, run_grid, totals
 from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
 from pretune.execution.outcomes import CellOutcome, JobOutcome
+from pretune.execution.pretraining import build_ladders, check_overrides
 from pretune.results.store import Study
 
 log = logging.getLogger(__name__)
+
+
+def check_points(script: str, points: Sequence[Point]) -> list[Any]:
+    """Freeze the configurations of all points; every problem of all of them is reported in one message."""
+    configs = [freeze(SCRIPTS[script], point.config) for point in points]
+    validate(configs)
+    return configs
+
+
+def pretrains(configs: Sequence[Any], points: Sequence[Point]) -> bool:
+    """Whether the command builds ladders (``stage=pretrain``); mixing that with fine-tuning is refused."""
+    chosen = [isinstance(config, TrainConfig) and config.stage.name == "pretrain" for config in configs]
+    if any(chosen):
+        if not all(chosen):
+            raise UsageError("stage=pretrain cannot be swept together with other stages: run it by itself, first")
+        for point in points:
+            check_overrides(point.overrides)
+    return any(chosen)
 
 
 class Session:
@@ -40,16 +59,13 @@ class Session:
         self.grid: Grid = plan_grid(jobs)
 
     @classmethod
-    def open(cls, script: str, points: Sequence[Point], library: Library) -> Session:
-        """Freeze and check all configurations; every problem is reported in one message."""
-        configs = [freeze(SCRIPTS[script], point.config) for point in points]
-        validate(configs)
+    def open(cls, configs: Sequence[TrainConfig | EvaluateConfig], points: Sequence[Point], library: Library) -> Session:
+        """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
         jobs: list[Job] = []
         for config, point in zip(configs, points, strict=True):
             if isinstance(config, TrainConfig):
                 job = complete_train_job(config, library, point.overrides)
             else:
-                assert isinstance(config, EvaluateConfig)
                 job = complete_evaluate_job(config, library, point.overrides)
             jobs += expand_steps(expand_runs(job))
         return cls(jobs)
@@ -149,6 +165,14 @@ class Session:
         run.add_table("cells", frame)
         run.finish()
         tracker.close()
+
+
+def run_points(script: str, points: Sequence[Point], library: Library) -> int:
+    """Run all points in this process; return the exit status."""
+    configs = check_points(script, points)
+    if pretrains(configs, points):
+        return build_ladders(configs)
+    return Session.open(configs, points, library).run()
 
 
 def run_grid_finished(grid: Grid) -> list[JobOutcome]:

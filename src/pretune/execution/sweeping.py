@@ -24,7 +24,14 @@ from pretune.results.identity import digest
 SERIAL_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
-class PretuneSweeper(Sweeper):
+def finish(status: int) -> int:
+    """End with an exit status: Hydra passes on none of a sweeper's return values."""
+    if status:
+        raise SystemExit(status)
+    return status
+
+
+class GridSweeper(Sweeper):
     """Expands the grid, hands it to the launcher in chunks, and shows what became of it.
 
     ``chunk_size``: jobs per launcher job; ``None`` means all of them for Hydra's serial launcher, and the jobs of one
@@ -44,23 +51,24 @@ class PretuneSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return the exit status."""
-        from pretune.execution.session import Session
+        from pretune.execution.pretraining import build_ladders
+        from pretune.execution.session import Session, check_points, pretrains
 
         script = str(self._config.hydra.job.config_name)
-        points = list(
-            expand(arguments, loader=self._context.config_loader, master=self._config, params=self.params)
-        )
-        session = Session.open(script, points, Library(self._context.config_loader))
-        if session.shows_only():
-            return session.show()
+        loader = self._context.config_loader
+        points = list(expand(arguments, loader=loader, master=self._config, params=self.params))
+        configs = check_points(script, points)
+        if pretrains(configs, points):
+            return finish(build_ladders(configs))
+        session = Session.open(configs, points, Library(loader))
         chunks = self._split(session.grid_jobs())
+        if session.shows_only() or (self._is_serial() and len(chunks) == 1):
+            return finish(session.run())
         paths = [self._write(session.study_root, chunk) for chunk in chunks]
-        if self._is_serial() and len(chunks) == 1:
-            return session.run()
         launcher = self._make_launcher()
         batch = [[*chunk[0].overrides, f"chunk={path}"] for chunk, path in zip(chunks, paths, strict=True)]
         returns = launcher.launch(batch, initial_job_idx=0)
-        return session.collect([job_return.return_value for job_return in returns])
+        return finish(session.collect([job_return.return_value for job_return in returns]))
 
     def _is_serial(self) -> bool:
         return str(self._config.hydra.launcher.get("_target_")) == SERIAL_LAUNCHER

@@ -75,7 +75,8 @@ def describe_task(task: Task, *, without: tuple[str, ...], content: str | None =
     if task.source == "pico":
         plain["corpus_version"] = CORPUS_VERSION
     if task.source == "path":
-        plain = {**_without(plain, "repo", "config", "revision"), "content": content}
+        # ``config`` stays: it may name the folder, below ``path``, that the rows are read from
+        plain = {**_without(plain, "repo", "revision"), "content": content}
     return plain
 
 
@@ -128,13 +129,16 @@ def evaluate_request(
     task_content: str | None = None,
 ) -> dict[str, Any]:
     """Request of an evaluate cell. ``split`` is ``evaluation`` or ``validation`` (held-out training rows)."""
-    drop = TRAINING_ONLY if split == "validation" or shots else (*TRAINING_ONLY, "train_split", "validation_rows")
-    unused = ("eval_split",) if split == "validation" else ("validation_split",)
+    # shots, held-out rows and the targets of a generation task's baseline come from the divided training split
+    divided = split == "validation" or shots > 0 or task.answer == "generation"
+    unused: tuple[str, ...] = () if divided else ("train_split", "validation_split", "validation_rows")
+    if split == "validation":
+        unused = ("eval_split",)
     request: dict[str, Any] = {
         "kind": "evaluate",
         "scoring_version": SCORING_VERSION,
         "weights": dict(weights),
-        "task": describe_task(task, without=(*drop, *unused), content=task_content),
+        "task": describe_task(task, without=(*TRAINING_ONLY, *unused), content=task_content),
         "split": split,
         "format": describe_format(format_, task, shots=shots),
         "shots": shots,

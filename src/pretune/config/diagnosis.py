@@ -1,0 +1,144 @@
+"""After Hydra refused a command line: find every override that is wrong, with the nearest valid names.
+
+Hydra stops at the first problem. Only when it has stopped, each override is tried by itself on top of the group
+choices that are valid, so that all problems are reported together, those of our own validator included.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from pretune.config.library import list_options
+from pretune.config.schema import SCRIPTS, freeze
+from pretune.config.validation import find_problems
+from pretune.errors import ConfigError, Problem, suggest
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.core.override_parser.types import Override
+
+
+def diagnose(error: Exception, argv: Sequence[str]) -> str:
+    """One message about everything that is wrong with the command line ``argv``, which Hydra refused by ``error``."""
+    script = Path(argv[0]).resolve()
+    if script.stem not in SCRIPTS or not (script.parent / "conf").is_dir():
+        return first_lines(error)
+    from hydra import initialize_config_dir
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+
+    arguments = get_args_parser().parse_args(list(argv[1:]))
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(script.parent / "conf"), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            problems = list(find_all(script.stem, arguments.overrides, loader, sweeping=arguments.multirun))
+    except Exception as other:  # noqa: BLE001 - whatever goes wrong here, Hydra's own message is the better one
+        sys.stderr.write(f"({type(other).__name__} while looking for more problems)\n")
+        problems = []
+    return str(ConfigError(problems)) if problems else first_lines(error)
+
+
+def first_lines(error: BaseException) -> str:
+    """Hydra's message without the lines that only help Hydra's developers, and the reason beneath it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and "provider=" not in line]
+    lines = [line for line in lines if not line.startswith(("Config search path", "    object_type", "    reference_type"))]
+    cause = error.__cause__
+    if cause is not None and str(cause) not in str(error):
+        lines += [f"  {str(cause).splitlines()[0]}"]
+    return "\n".join(lines)
+
+
+def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, sweeping: bool) -> Iterable[Problem]:
+    """Yield what is wrong with each override by itself, then what the validator says of all valid ones."""
+    from hydra.core.object_type import ObjectType
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    parser = OverridesParser.create(config_loader=loader)
+    choices: list[str] = []
+    values: list[str] = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except OverrideParseException as error:
+            yield Problem(key=text.split("=")[0], value=text.partition("=")[2], message=first_lines(error).splitlines()[0])
+            continue
+        if override.is_sweep_override() and not sweeping:
+            yield Problem(key=override.key_or_group, value=text.partition("=")[2], message="several values need -m")
+        is_group = bool(loader.get_group_options(override.key_or_group, ObjectType.CONFIG))
+        (choices if is_group else values).extend(single_values(override))
+    valid: list[str] = []
+    for text in choices:
+        problem = try_override(script, loader, [], text)
+        if problem is None:
+            valid = [other for other in valid if other.split("=")[0] != text.split("=")[0]] + [text]
+        else:
+            yield problem
+    kept = list(valid)
+    for text in values:
+        problem = try_override(script, loader, valid, text)
+        if problem is None:
+            kept.append(text)
+        else:
+            yield problem
+    config = compose(script, loader, kept)
+    yield from find_problems(freeze(SCRIPTS[script], config))
+
+
+def single_values(override: Override) -> list[str]:
+    """An override as texts with one value each."""
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [str(override.input_line)]
+
+
+def compose(script: str, loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
+    """Compose a script's configuration without its ``hydra`` node."""
+    from hydra import compose as hydra_compose
+
+    return hydra_compose(script, overrides=list(overrides))
+
+
+def try_override(script: str, loader: ConfigLoader, base: Sequence[str], text: str) -> Problem | None:
+    """Compose ``base`` with one more override; say what is wrong with it, or ``None``."""
+    try:
+        compose(script, loader, [*base, text])
+    except Exception as error:  # noqa: BLE001 - every refusal becomes a message
+        return explain_override(script, loader, base, text, error)
+    return None
+
+
+def explain_override(
+    script: str, loader: ConfigLoader, base: Sequence[str], text: str, error: Exception
+) -> Problem:
+    """Turn Hydra's refusal of one override into key, value and what would be right."""
+    key, _, value = text.partition("=")
+    name = key.lstrip("+~")
+    options = list_options(loader, name)
+    if options:
+        if value in options:  # the option exists, but does not compose
+            return Problem(key=key, value=value, message=first_lines(error))
+        return Problem(key=key, value=repr(value) if not value else value, message=suggest(value, options))
+    if "Could not override" in str(error):
+        config = compose(script, loader, base)
+        return Problem(key=key, value=value, message=f"no such key; {suggest(name, [*flat_keys(config)])}")
+    reason = str(error.__cause__ or error).splitlines()[0]
+    return Problem(key=key, value=value, message=reason)
+
+
+def flat_keys(config: Any, prefix: str = "") -> Iterable[str]:
+    """Dotted names of all keys."""
+    for key in config:
+        yield f"{prefix}{key}"
+        try:
+            child = config[key]
+        except Exception:  # noqa: BLE001 - an interpolation that cannot be resolved has no keys
+            continue
+        if isinstance(child, DictConfig):
+            yield from flat_keys(child, f"{prefix}{key}.")

@@ -1,0 +1,127 @@
+"""The micro-world: what there is in it, and which words mean the same, the opposite or something more general.
+
+Everything that a task's labels or a document's claims depend on is looked up here. The vocabulary is part of the
+identity of the ladder: changing a word means raising :data:`pretune.pico.tasks.PICO_VERSION`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+KINDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "bird": ("robin", "hawk", "crow", "owl", "duck", "goose", "wren", "finch"),
+        "fish": ("salmon", "trout", "shark", "eel", "carp", "cod", "tuna", "pike"),
+        "tree": ("oak", "pine", "elm", "birch", "maple", "willow", "cedar", "palm"),
+        "flower": ("rose", "tulip", "lily", "daisy", "orchid", "poppy", "iris", "violet"),
+        "tool": ("hammer", "saw", "spade", "axe", "drill", "wrench", "chisel", "rake"),
+        "vehicle": ("car", "bus", "truck", "train", "boat", "wagon", "bicycle", "tram"),
+        "garment": ("coat", "shirt", "hat", "skirt", "glove", "scarf", "sock", "dress"),
+        "gem": ("ruby", "pearl", "diamond", "garnet", "topaz", "jade", "amber", "opal"),
+        "bug": ("ant", "bee", "moth", "wasp", "beetle", "cricket", "gnat", "flea"),
+        "fruit": ("apple", "pear", "plum", "peach", "cherry", "lemon", "grape", "melon"),
+        "beast": ("horse", "cow", "goat", "sheep", "wolf", "bear", "deer", "fox"),
+        "person": ("teacher", "doctor", "farmer", "baker", "sailor", "judge", "clerk", "nurse"),
+    }
+)
+"""Kind of thing → things of that kind."""
+
+DIMENSIONS: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
+    (("small", "little"), ("big", "large")),
+    (("old", "ancient"), ("new", "modern")),
+    (("hot", "warm"), ("cold", "chilly")),
+    (("bright", "shiny"), ("dark", "dim")),
+    (("clean", "spotless"), ("dirty", "grubby")),
+    (("wet", "damp"), ("dry", "parched")),
+    (("quick", "fast"), ("slow", "sluggish")),
+    (("strong", "sturdy"), ("weak", "frail")),
+    (("pretty", "lovely"), ("ugly", "hideous")),
+    (("cheap", "thrifty"), ("costly", "pricey")),
+)
+"""Scales of description: two poles, each named by two synonyms."""
+
+VERBS: tuple[tuple[str, str], ...] = (
+    ("stayed", "remained"),
+    ("vanished", "disappeared"),
+    ("fell", "dropped"),
+    ("appeared", "emerged"),
+    ("arrived", "came"),
+    ("waited", "lingered"),
+    ("rested", "lay"),
+    ("moved", "shifted"),
+)
+"""What things do: pairs of synonyms."""
+
+PLACES: tuple[tuple[str, str], ...] = (
+    ("garden", "yard"),
+    ("house", "home"),
+    ("road", "street"),
+    ("forest", "wood"),
+    ("shop", "store"),
+    ("hill", "mound"),
+    ("river", "stream"),
+    ("sea", "ocean"),
+    ("rock", "stone"),
+    ("path", "trail"),
+)
+"""Where things are: pairs of synonyms."""
+
+PREPOSITIONS: tuple[tuple[str, str], ...] = (("near", "beside"), ("under", "below"), ("in", "inside"))
+"""How things are placed: pairs of synonyms."""
+
+GRAMMAR: tuple[str, ...] = (
+    *(".", ",", "the", "that", "is", "a", "every", "means", "opposite", "of"),
+    *("they", "say", "rightly", "partly", "wrongly"),
+)
+"""Words of the corpus without a meaning of their own."""
+
+KIND_OF: MappingProxyType[str, str] = MappingProxyType({noun: kind for kind, nouns in KINDS.items() for noun in nouns})
+"""Noun → its kind (hypernym)."""
+
+
+def _pairs() -> list[tuple[str, str]]:
+    poles = [pole for dimension in DIMENSIONS for pole in dimension]
+    return [*poles, *VERBS, *PLACES, *PREPOSITIONS]
+
+
+SYNONYM: MappingProxyType[str, str] = MappingProxyType(
+    {word: other for first, second in _pairs() for word, other in ((first, second), (second, first))}
+)
+"""Adjective, verb, place or preposition → its one synonym."""
+
+OPPOSITES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
+    {word: there for a, b in DIMENSIONS for here, there in ((a, b), (b, a)) for word in here}
+)
+"""Adjective → the two adjectives of the other pole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """A part of the world that sentences can be about."""
+
+    kinds: tuple[str, ...]
+    dimensions: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    verbs: tuple[tuple[str, str], ...]
+    places: tuple[tuple[str, str], ...]
+
+
+WORLD = Domain(kinds=tuple(KINDS), dimensions=DIMENSIONS, verbs=VERBS, places=PLACES)
+"""Everything: what pre-training documents are about."""
+
+NEAR = Domain(kinds=tuple(KINDS)[:8], dimensions=DIMENSIONS[:6], verbs=VERBS[:5], places=PLACES[:6])
+"""The part that fine-tuning rows and in-domain evaluations are about."""
+
+FAR = Domain(kinds=tuple(KINDS)[8:], dimensions=DIMENSIONS[6:], verbs=VERBS[5:], places=PLACES[6:])
+"""The rest: known from pre-training only, never seen in fine-tuning."""
+
+
+def related(specific: str, general: str) -> bool:
+    """Whether whatever is called ``specific`` may also be called ``general``: equal, synonym or kind."""
+    return general in (specific, SYNONYM.get(specific), KIND_OF.get(specific))
+
+
+def corpus_words() -> tuple[str, ...]:
+    """Every word that pre-training documents can contain, in a fixed order."""
+    words = [*GRAMMAR, *KINDS, *KIND_OF, *SYNONYM]
+    return tuple(dict.fromkeys(words))

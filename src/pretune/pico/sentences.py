@@ -1,0 +1,137 @@
+"""Sentences of the small language: what they say, how to say it in other words, and how to say something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from zlib import crc32
+
+from pretune.pico.lexicon import KIND_OF, KINDS, NEAR, OPPOSITES, PREPOSITIONS, SYNONYM, Domain
+
+SLOTS = ("adjective", "noun", "verb", "preposition", "place")
+HELD_OUT_SHARE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What one sentence says: some thing did something somewhere."""
+
+    adjective: str
+    noun: str
+    verb: str
+    preposition: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"the {self.adjective} {self.noun} {self.verb} {self.preposition} the {self.place}"
+
+
+def draw_scene(rng: Random, domain: Domain = NEAR) -> Scene:
+    """Draw a scene; its noun is a thing, never a kind."""
+    return Scene(
+        adjective=rng.choice(rng.choice(rng.choice(domain.dimensions))),
+        noun=rng.choice(KINDS[rng.choice(domain.kinds)]),
+        verb=rng.choice(rng.choice(domain.verbs)),
+        preposition=rng.choice(rng.choice(PREPOSITIONS)),
+        place=rng.choice(rng.choice(domain.places)),
+    )
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Whether pre-training never describes this scene in these words: one scene in four, by a hash of its words."""
+    return crc32(str(scene).encode()) % HELD_OUT_SHARE == 0
+
+
+def draw_held_out(rng: Random, domain: Domain = NEAR) -> Scene:
+    """Draw a scene that the pre-training documents never describe."""
+    return _draw_until(rng, domain, held_out=True)
+
+
+def draw_seen(rng: Random, domain: Domain) -> Scene:
+    """Draw a scene that pre-training documents may describe."""
+    return _draw_until(rng, domain, held_out=False)
+
+
+def _draw_until(rng: Random, domain: Domain, *, held_out: bool) -> Scene:
+    while True:
+        scene = draw_scene(rng, domain)
+        if is_held_out(scene) is held_out:
+            return scene
+
+
+def restate(scene: Scene, rng: Random, *, change: float = 0.5, general: float = 0.5) -> Scene:
+    """Say the same in other words: each word becomes its synonym with probability ``change``.
+
+    The noun becomes its kind with probability ``general``, so that the restatement follows from the scene.
+    """
+    words = {slot: swap(getattr(scene, slot), rng, change) for slot in SLOTS if slot != "noun"}
+    noun = KIND_OF.get(scene.noun, scene.noun) if rng.random() < general else scene.noun
+    return Scene(noun=noun, **words)
+
+
+def swap(word: str, rng: Random, probability: float) -> str:
+    """Return the synonym of ``word`` with the given probability, else ``word``."""
+    return SYNONYM[word] if rng.random() < probability else word
+
+
+def name_kind(noun: str) -> str:
+    """Kind of a noun; a kind is its own kind."""
+    return KIND_OF.get(noun, noun)
+
+
+def draw_other_noun(noun: str, rng: Random, domain: Domain) -> str:
+    """Draw a kind, or a thing of a kind, that ``noun`` is not."""
+    kind = rng.choice([kind for kind in domain.kinds if kind != name_kind(noun)])
+    return kind if rng.random() < 0.5 else rng.choice(KINDS[kind])
+
+
+def draw_unrelated_adjective(adjective: str, rng: Random, domain: Domain) -> str:
+    """Draw an adjective of another scale than ``adjective``'s."""
+    own = {adjective, SYNONYM[adjective], *OPPOSITES[adjective]}
+    words = [word for dimension in domain.dimensions for pole in dimension for word in pole if word not in own]
+    return rng.choice(words)
+
+
+def draw_other(word: str, rng: Random, pairs: tuple[tuple[str, str], ...]) -> str:
+    """Draw a word of ``pairs`` that is neither ``word`` nor its synonym."""
+    return rng.choice([other for pair in pairs if word not in pair for other in pair])
+
+
+def change_slot(scene: Scene, slot: str, word: str) -> Scene:
+    """Return ``scene`` with ``word`` in ``slot``."""
+    return replace(scene, **{slot: word})
+
+
+def add_detail(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
+    """Make ``again`` say more than ``said``: a thing where that has its kind, else a quality of another scale."""
+    if said.noun in KINDS:
+        return change_slot(again, "noun", rng.choice(KINDS[said.noun]))
+    return change_slot(again, "adjective", draw_unrelated_adjective(said.adjective, rng, domain))
+
+
+def contradict(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
+    """Make ``again`` say what cannot be if ``said`` is so: the opposite quality, or another thing."""
+    if rng.random() < 0.5:
+        return change_slot(again, "adjective", rng.choice(OPPOSITES[said.adjective]))
+    return change_slot(again, "noun", draw_other_noun(said.noun, rng, domain))
+
+
+def replace_one(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
+    """Change one content word of ``again`` so that it no longer follows from ``said``."""
+    slot = rng.choice(("adjective", "noun", "verb", "place"))
+    return change_slot(again, slot, draw_wrong(said, again, slot, rng, domain))
+
+
+def draw_wrong(said: Scene, again: Scene, slot: str, rng: Random, domain: Domain) -> str:
+    """Draw a word for ``slot`` that does not follow from ``said``: a kind where ``again`` has a kind, else a thing."""
+    if slot == "noun":
+        kinds = [kind for kind in domain.kinds if kind != name_kind(said.noun)]
+        return rng.choice(kinds) if again.noun in KINDS else rng.choice(KINDS[rng.choice(kinds)])
+    return draw_other(getattr(said, slot), rng, list_pairs(slot, domain))
+
+
+def list_pairs(slot: str, domain: Domain) -> tuple[tuple[str, str], ...]:
+    """Pairs of synonyms that can fill ``slot`` (not the noun's)."""
+    if slot == "adjective":
+        return tuple(pole for dimension in domain.dimensions for pole in dimension)
+    return {"verb": domain.verbs, "place": domain.places, "preposition": PREPOSITIONS}[slot]

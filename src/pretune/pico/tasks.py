@@ -1,0 +1,116 @@
+"""The tasks of the miniature, as a data set would hold them: rows by task and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import count
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+from pretune.errors import DataError, suggest
+from pretune.pico.chat import FAR_WORDINGS, WORDINGS, write_chat
+from pretune.pico.corpus import held_out_documents
+from pretune.pico.lexicon import FAR, NEAR, Domain
+from pretune.pico.relations import write_choice, write_nli, write_paraphrase
+from pretune.pico.writing import write_question, write_summary
+
+PICO_VERSION = 1
+"""Raised with every change of the world, the corpus or the rows: part of every identity that depends on them."""
+
+SPLITS = ("train", "test")
+
+Row = dict[str, Any]
+Writer = Callable[[Random, Domain, int], Row]
+Stream = Callable[[str], Iterator[Row]]
+"""A split's name → its rows, usually without end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the rows of one task come from and how many each split holds."""
+
+    stream: Stream
+    inputs: tuple[str, ...]
+    """Columns that make an item: two rows with equal inputs are the same item."""
+    sizes: MappingProxyType[str, int] = field(default_factory=lambda: MappingProxyType({"train": 1200, "test": 300}))
+
+
+def _draw(write: Writer, domain: Domain, split: str, *, name: str) -> Iterator[Row]:
+    """Yield rows without end. All splits of a task draw from one stream of scenes each, seeded by name and split."""
+    rng = Random(f"{name} {split}")
+    return (write(rng, domain, index) for index in count())
+
+
+def _source(name: str, write: Writer, domain: Domain, inputs: tuple[str, ...]) -> Source:
+    return Source(stream=partial(_draw, write, domain, name=name), inputs=inputs)
+
+
+def _chat(wordings: dict[str, tuple[str, ...]]) -> Source:
+    return Source(
+        stream=lambda split: write_chat(split, wordings),
+        inputs=("instruction",),
+        sizes=MappingProxyType({"train": 1000, "test": 300}),  # at most: facts are few
+    )
+
+
+def _text(split: str) -> Iterator[Row]:
+    """Held-out documents; the two splits take turns."""
+    texts = held_out_documents(400)
+    return ({"text": text} for text in texts[SPLITS.index(split) :: 2])
+
+
+_PAIR, _TWO = ("premise", "hypothesis"), ("first", "second")
+
+SOURCES: MappingProxyType[str, Source] = MappingProxyType(
+    {
+        "pico/nli": _source("pico/nli", write_nli, NEAR, _PAIR),
+        "pico/nli_far": _source("pico/nli_far", write_nli, FAR, _PAIR),
+        "pico/paraphrase": _source("pico/paraphrase", write_paraphrase, NEAR, _TWO),
+        "pico/paraphrase_far": _source("pico/paraphrase_far", write_paraphrase, FAR, _TWO),
+        "pico/summary": _source("pico/summary", write_summary, NEAR, ("document",)),
+        "pico/summary_far": _source("pico/summary_far", write_summary, FAR, ("document",)),
+        "pico/question": _source("pico/question", write_question, NEAR, ("context", "subject")),
+        "pico/question_far": _source("pico/question_far", write_question, FAR, ("context", "subject")),
+        "pico/choice": _source("pico/choice", write_choice, NEAR, ("context",)),
+        "pico/choice_far": _source("pico/choice_far", partial(write_choice, scenes=2), FAR, ("context",)),
+        "pico/chat": _chat(WORDINGS),
+        "pico/chat_far": _chat(FAR_WORDINGS),
+        "pico/text": Source(stream=_text, inputs=("text",), sizes=MappingProxyType({"train": 200, "test": 200})),
+    }
+)
+"""Task → where its rows come from."""
+
+
+def rows(name: str, split: str) -> list[Row]:
+    """Return the rows of a task's split: column ``id`` and the task's own columns.
+
+    Equal calls return equal rows; no item occurs twice, within a split or across splits. Raises
+    :class:`DataError` for an unknown task or split.
+    """
+    if name not in SOURCES:
+        raise DataError(f"task.name={name}: no such task of the miniature; {suggest(name, SOURCES)}")
+    if split not in SPLITS:
+        raise DataError(f"split={split}: {name} has no such split; {suggest(split, SPLITS)}")
+    return [dict(row) for row in _build(name)[split]]
+
+
+@cache
+def _build(name: str) -> dict[str, list[Row]]:
+    """Build all splits of a task at once, so that no item gets into two of them."""
+    source = SOURCES[name]
+    seen: set[tuple[str, ...]] = set()
+    built: dict[str, list[Row]] = {}
+    for split in SPLITS:
+        kept: list[Row] = []
+        for row in source.stream(split):
+            item = tuple(row[column] for column in source.inputs)
+            if item not in seen:
+                seen.add(item)
+                kept.append({"id": f"{split}-{len(kept)}", **row})
+            if len(kept) == source.sizes[split]:
+                break
+        built[split] = kept
+    return built

@@ -1,0 +1,54 @@
+"""Rows whose answer is written: pico/summary and pico/question."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from pretune.pico.lexicon import KIND_OF, SYNONYM, Domain
+from pretune.pico.sentences import SLOTS, Scene, draw_held_out
+
+QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
+"""Slot that is asked for → question word."""
+
+
+def write_summary(rng: Random, domain: Domain, index: int, *, scenes: int = 3) -> dict[str, Any]:
+    """A document of ``scenes`` sentences about different kinds; its summary lists their kinds in order."""
+    told: list[Scene] = []
+    while len(told) < scenes:
+        scene = draw_held_out(rng, domain)
+        if all(KIND_OF[scene.noun] != KIND_OF[other.noun] for other in told):
+            told.append(scene)
+    return {
+        "document": " ".join(f"{scene} ." for scene in told),
+        "summary": " ".join(KIND_OF[scene.noun] for scene in told),
+    }
+
+
+def write_question(rng: Random, domain: Domain, index: int) -> dict[str, Any]:
+    """Two sentences, a word of one of them, and the question, in other words, that this word answers.
+
+    The question names what the sentence says besides the answer: each word by its synonym, the thing by its kind.
+    """
+    slot = tuple(QUESTION_WORDS)[index % len(QUESTION_WORDS)]
+    while True:
+        told = [draw_held_out(rng, domain), draw_held_out(rng, domain)]
+        first, second = (getattr(scene, slot) for scene in told)
+        if first not in (second, SYNONYM.get(second)):
+            break
+    asked = told[index // len(QUESTION_WORDS) % 2]
+    return {
+        "context": " ".join(f"{scene} ." for scene in told),
+        "subject": getattr(asked, slot),
+        "question": ask(asked, slot),
+    }
+
+
+def ask(scene: Scene, slot: str) -> str:
+    """Ask for what fills ``slot`` of ``scene``, in other words than the scene's."""
+    rest = (other for other in SLOTS if other not in (slot, "preposition"))
+    return " ".join([QUESTION_WORDS[slot], *(_rename(getattr(scene, other)) for other in rest), "?"])
+
+
+def _rename(word: str) -> str:
+    return KIND_OF.get(word) or SYNONYM[word]
