@@ -62,13 +62,15 @@ def tabulate(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return metrics_frame(rows)
 
 
-def realistic_study(*, seed: int = 0, seeds: int = 1, family: str = "pico") -> pd.DataFrame:
+def realistic_study(
+    *, seed: int = 0, seeds: int = 1, family: str = "pico", steps: tuple[int, ...] = STEPS
+) -> pd.DataFrame:
     """A fresh copy of :func:`_simulate_study`, which is made once per set of arguments."""
-    return _simulate_study(seed, seeds, family).copy()
+    return _simulate_study(seed, seeds, family, steps).copy()
 
 
 @functools.cache
-def _simulate_study(seed: int, seeds: int, family: str) -> pd.DataFrame:
+def _simulate_study(seed: int, seeds: int, family: str, steps: tuple[int, ...]) -> pd.DataFrame:
     """A whole study: 8 checkpoints, 5 trained tasks with out-of-domain twins, a choice task, text, 3 formats.
 
     Planted: the tasks of ``NEED_TUNING`` have a flat base and a tuned score that grows with pre-training;
@@ -78,7 +80,7 @@ def _simulate_study(seed: int, seeds: int, family: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     tuned_tasks = [*NEED_TUNING, "pico/summary", "pico/chat"]
     twins = [*NEED_TUNING, "pico/summary", "pico/choice"]
-    for index, step in enumerate(STEPS):
+    for index, step in enumerate(steps):
         grown = float(np.clip((np.log2(max(step, 8)) - 3) / 5, 0, 1))
 
         def base_score(task: str, grown: float = grown) -> float:

@@ -69,7 +69,9 @@ def read_study(root: Path, name: str) -> StudyPlan:
     steps = []
     for number, entry in enumerate(data.get("steps", ()), start=1):
         if entry.get("script") not in SCRIPTS:
-            raise UsageError(f"{path} step {number}: script {entry.get('script')!r}; {suggest(str(entry.get('script')), SCRIPTS)}")
+            raise UsageError(
+                f"{path} step {number}: script {entry.get('script')!r}; {suggest(str(entry.get('script')), SCRIPTS)}"
+            )
         steps.append(
             Step(
                 script=entry["script"],

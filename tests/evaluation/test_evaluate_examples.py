@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 from rouge_score.rouge_scorer import RougeScorer
-from tiny_models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 from pretune.config.science import SCORERS, Format, Task, Template
 from pretune.data.examples import Example
 from pretune.data.rendering import render
 from pretune.errors import DataError, NonFiniteScores, PretuneError
 from pretune.evaluation.evaluate import Bootstrap, evaluate_examples
+from support.models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 FORMAT = Format(
     name="default",

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import SENTENCES, make_encoder, make_model, make_tokenizer
 
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation import generation
 from pretune.evaluation.generation import generate_answers
+from support.models import SENTENCES, make_encoder, make_model, make_tokenizer
 
 PROMPTS = [Prompt(text=text[: 5 + 7 * i], completions=("",), gold=0, stop="") for i, text in enumerate(SENTENCES[:8])]
 

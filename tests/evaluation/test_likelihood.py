@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 from pretune.data.encoding import Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation import forward
 from pretune.evaluation.likelihood import score_options
+from support.models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 PROMPTS = [
     Prompt(text="the bird sat in the garden . it is", completions=(" small", " not small at all", " n", " no"), gold=0),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import SENTENCES, close, make_encoder, make_model
 
 from pretune.evaluation.text_loss import score_texts
+from support.models import SENTENCES, close, make_encoder, make_model
 
 TEXTS = [SENTENCES[0], "", "☃ unicode é", " ".join(SENTENCES[1:6]), "x"]
 

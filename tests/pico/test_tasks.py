@@ -118,9 +118,7 @@ def test_paraphrase_labels_agree_with_the_lexicon(name: str) -> None:
 def test_only_the_right_choice_restates(name: str) -> None:
     for row in rows(name, "test"):
         said = words_of(row["context"].removesuffix(" that is ,"))
-        follows = [
-            all(related(a, b) for a, b in zip(said, words_of(option), strict=True)) for option in row["options"]
-        ]
+        follows = [all(related(a, b) for a, b in zip(said, words_of(option), strict=True)) for option in row["options"]]
         assert [index for index, right in enumerate(follows) if right] == [row["answer"]]
 
 

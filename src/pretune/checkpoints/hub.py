@@ -38,7 +38,12 @@ def explain_hub_errors(what: str) -> Iterator[None]:
         raise CheckpointError(f"{what}: not found on {endpoint()} (or private: set HF_TOKEN)") from error
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"{what}: no such revision on {endpoint()}") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError, ConnectionError) as error:
+    except (
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        httpx.TransportError,
+        ConnectionError,
+    ) as error:
         raise unreachable(what, error) from error
     except errors.HfHubHTTPError as error:
         raise HubUnreachable(f"{what}: {endpoint()} answered: {str(error).splitlines()[0]}") from error

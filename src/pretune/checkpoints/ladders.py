@@ -36,7 +36,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "ladder.json").read_text())
     except ValueError as error:
-        raise PretuneError(f"{folder / 'ladder.json'} is damaged ({error}); delete the folder to build it again") from None
+        raise PretuneError(
+            f"{folder / 'ladder.json'} is damaged ({error}); delete the folder to build it again"
+        ) from None
     return manifest
 
 

@@ -36,7 +36,7 @@ def load_model(folder: Path) -> PreTrainedModel:
     if bad:
         raise CheckpointError(f"{folder}: weights are not finite: {', '.join(bad[:5])}")
     model.eval()
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(f"{folder}: no loadable tokenizer: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -104,9 +104,9 @@ def _resolve_hub(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
         except CheckpointError:
             known = refs.get(repo, refresh=True)  # the step may have been uploaded since the refs were cached
             revision = find_revision(checkpoint, known)
-        name, commit, step, tokens, phase = (
-            revision.name, revision.commit, revision.step, revision.tokens, revision.phase,
-        )  # fmt: skip
+        name, commit, phase = revision.name, revision.commit, revision.phase
+        step: int | None = revision.step
+        tokens = revision.tokens
     else:
         ref = find_named_revision(checkpoint, known)
         name, commit, phase = ref.name, ref.commit, checkpoint.phase
@@ -144,7 +144,7 @@ def refuse_equal_weights(resolved: Sequence[Resolved]) -> None:
         other = seen.setdefault(digest(item.hashes), item)
         if (other.revision, other.checkpoint.path) != (item.revision, item.checkpoint.path) and other.step != item.step:
             raise CheckpointError(
-                f"{other.label} and {item.label} of {item.checkpoint.repo or item.checkpoint.path} have the same weights "
+                f"{other.label} and {item.label} of {item.checkpoint.repo or item.checkpoint.path} have equal weights "
                 f"(SHA-256 {next(iter(item.hashes.values()))[:16]}…): one of them is not what its name says"
             )
 
@@ -165,7 +165,8 @@ def locate(resolved: Resolved, cache_dir: str) -> Path:
     """Folder with the weights and the tokenizer; downloads them from the Hub if need be."""
     checkpoint = resolved.checkpoint
     if checkpoint.source == "ladder":
-        assert checkpoint.recipe is not None and resolved.step is not None
+        assert checkpoint.recipe is not None
+        assert resolved.step is not None
         return ladder_dir(cache_dir, checkpoint.recipe) / f"step{resolved.step}"
     if checkpoint.source == "path":
         return Path(str(checkpoint.path)).expanduser()

@@ -47,7 +47,9 @@ def diagnose(error: Exception, argv: Sequence[str]) -> str:
 def first_lines(error: BaseException) -> str:
     """Hydra's message without the lines that only help Hydra's developers, and the reason beneath it."""
     lines = [line for line in str(error).splitlines() if line.strip() and "provider=" not in line]
-    lines = [line for line in lines if not line.startswith(("Config search path", "    object_type", "    reference_type"))]
+    lines = [
+        line for line in lines if not line.startswith(("Config search path", "    object_type", "    reference_type"))
+    ]
     cause = error.__cause__
     if cause is not None and str(cause) not in str(error):
         lines += [f"  {str(cause).splitlines()[0]}"]
@@ -67,7 +69,9 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
         try:
             override = parser.parse_override(text)
         except OverrideParseException as error:
-            yield Problem(key=text.split("=")[0], value=text.partition("=")[2], message=first_lines(error).splitlines()[0])
+            yield Problem(
+                key=text.split("=")[0], value=text.partition("=")[2], message=first_lines(error).splitlines()[0]
+            )
             continue
         if override.is_sweep_override() and not sweeping:
             yield Problem(key=override.key_or_group, value=text.partition("=")[2], message="several values need -m")
@@ -114,9 +118,7 @@ def try_override(script: str, loader: ConfigLoader, base: Sequence[str], text: s
     return None
 
 
-def explain_override(
-    script: str, loader: ConfigLoader, base: Sequence[str], text: str, error: Exception
-) -> Problem:
+def explain_override(script: str, loader: ConfigLoader, base: Sequence[str], text: str, error: Exception) -> Problem:
     """Turn Hydra's refusal of one override into key, value and what would be right."""
     key, _, value = text.partition("=")
     name = key.lstrip("+~")
@@ -124,7 +126,7 @@ def explain_override(
     if options:
         if value in options:  # the option exists, but does not compose
             return Problem(key=key, value=value, message=first_lines(error))
-        return Problem(key=key, value=repr(value) if not value else value, message=suggest(value, options))
+        return Problem(key=key, value=value or "''", message=suggest(value, options))
     if "Could not override" in str(error):
         config = compose(script, loader, base)
         return Problem(key=key, value=value, message=f"no such key; {suggest(name, [*flat_keys(config)])}")

@@ -11,7 +11,7 @@ import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -113,5 +113,3 @@ def set_value(config: DictConfig, override: Override) -> None:
             ) from error
     except OmegaConfBaseException as error:
         raise ConfigCompositionException(f"Error merging override {override.input_line}") from error
-
-

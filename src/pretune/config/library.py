@@ -7,7 +7,7 @@ search path (``--config-dir`` included), checked by the same schema, and become 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 
@@ -51,7 +51,7 @@ class Library:
         found = repository.load_config(f"{group}/{name}") if name else None
         if found is None:
             raise UsageError(f"{group}={name}: no such {group}; {suggest(name, self.names(group))}")
-        return freeze(cls, OmegaConf.create(OmegaConf.to_container(found.config)))
+        return freeze(cls, OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(found.config))))
 
 
 def list_options(loader: ConfigLoader, group: str) -> list[str]:

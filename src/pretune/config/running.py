@@ -20,7 +20,9 @@ class Trainer:
         help="bf16-mixed: fp32 master weights, bf16 compute; 32-true: all fp32",
         choices=("bf16-mixed", "32-true"),
     )
-    micro_batch: int | None = option(None, help="rows per forward pass; null: the whole batch", minimum=1, scientific=False)
+    micro_batch: int | None = option(
+        None, help="rows per forward pass; null: the whole batch", minimum=1, scientific=False
+    )
     accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
     threads: int | None = option(
         None, help="torch threads; null: 1 below 5 M parameters, else the cores", minimum=1, scientific=False
@@ -61,7 +63,9 @@ class Common:
     study_dir: str = option("studies/default", help="folder of the results", nonempty=True, scientific=False)
     cache_dir: str = option("~/.cache/pretune", help="folder of ladders and caches", nonempty=True, scientific=False)
     debug: bool = option(False, help="show tracebacks", scientific=False)
-    chunk: str | None = option(None, help="set by the sweeper for a launcher's job: file with its cells", scientific=False)
+    chunk: str | None = option(
+        None, help="set by the sweeper for a launcher's job: file with its cells", scientific=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,9 @@ class EvaluateConfig(Common):
     """``evaluate.py``: evaluate a base checkpoint, or a trained run, on a task in a format."""
 
     checkpoint: Checkpoint = option(factory=Checkpoint, help="weights to evaluate")
-    run: str | None = option(None, help="run_id of a trained run (or a unique prefix, or 'all'), instead of a checkpoint")
+    run: str | None = option(
+        None, help="run_id of a trained run (or a unique prefix, or 'all'), instead of a checkpoint"
+    )
     task: Task = option(factory=Task, help="evaluated task")
     suite: str | None = option(None, help="a training task whose whole map is evaluated, instead of a task")
     format: Format = option(factory=Format, help="prompt format")
@@ -113,4 +119,3 @@ class EvaluateConfig(Common):
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig(Common):
     """``report.py``: from the table of results to a page."""
-

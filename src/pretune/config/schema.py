@@ -7,10 +7,11 @@ defaults) to register with it; :func:`freeze` turns the composed configuration b
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any, TypeVar, Union
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -26,7 +27,7 @@ SCRIPTS: Mapping[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig,
 UNION_TYPES = (Union, types.UnionType)
 
 
-@cache
+@functools.cache
 def thaw(cls: type) -> type:
     """Derive the plain dataclass that Hydra may override from a frozen one, nested ones included."""
     hints = typing.get_type_hints(cls)
@@ -55,9 +56,9 @@ def _thaw_hint(hint: Any) -> Any:
         return thaw(typing.cast(type, hint))
     if typing.get_origin(hint) is dict:
         key, value = typing.get_args(hint)
-        return dict[key, _thaw_hint(value)]  # type: ignore[valid-type]
+        return dict.__class_getitem__((key, _thaw_hint(value)))
     if typing.get_origin(hint) in UNION_TYPES:
-        return Union[tuple(_thaw_hint(part) for part in typing.get_args(hint))]
+        return functools.reduce(operator.or_, (_thaw_hint(part) for part in typing.get_args(hint)))
     return hint
 
 
@@ -67,8 +68,9 @@ def freeze(cls: type[T], data: DictConfig | Mapping[str, Any]) -> T:
     Interpolations are resolved. Plain data (a record on disk, a chunk handed to a worker) is merged into the
     schema first, so that types are checked; unknown keys raise omegaconf's error.
     """
-    if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not thaw(cls):
-        data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(thaw(cls)), data))
+    schema = thaw(typing.cast(Any, cls))
+    if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not schema:
+        data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), data))
     plain = OmegaConf.to_container(data, resolve=True, throw_on_missing=True)
     return typing.cast(T, _freeze_value(cls, plain))
 

@@ -114,13 +114,17 @@ class Task:
     train_split: str | None = option("train", help="split of the training rows and of the shots")
     validation_split: str | None = option(None, help="split held out for choosing; null: rows of train_split")
     eval_split: str = option("validation", help="labelled split that is evaluated")
-    stream_rows: int | None = option(None, help="read only so many rows of a split, by streaming (large sets)", minimum=1)
+    stream_rows: int | None = option(
+        None, help="read only so many rows of a split, by streaming (large sets)", minimum=1
+    )
     reader: str = option("columns", help="function that turns a row into fields, options and answer")
     fields: dict[str, str] = option(factory=dict, help="template field → column")
     label: str | None = option(None, help="column of the label, the target text or the right option")
     labels: dict[str, str] = option(factory=dict, help="value in the label column → label text, in option order")
     train_rows: int = option(6000, help="training rows, drawn by seed", minimum=1)
-    validation_rows: int = option(200, help="rows held out from train_split when there is no validation_split", minimum=1)
+    validation_rows: int = option(
+        200, help="rows held out from train_split when there is no validation_split", minimum=1
+    )
     metric: str = option(
         "accuracy", help="metric of the headline", choices=("accuracy", "rouge_l", "exact_match", "loss")
     )

@@ -99,15 +99,21 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
         yield Problem(key="checkpoint.path", value=checkpoint.path, message="contradicts checkpoint.source=hub")
     if checkpoint.revision and step is not None:
         yield Problem(
-            key="checkpoint.step", value=step, message=f"contradicts checkpoint.revision={checkpoint.revision}: give one"
+            key="checkpoint.step",
+            value=step,
+            message=f"contradicts checkpoint.revision={checkpoint.revision}: give one",
         )
     if checkpoint.pattern:
         try:
             re.compile(checkpoint.pattern)
         except re.error as error:
-            yield Problem(key="checkpoint.pattern", value=checkpoint.pattern, message=f"not a regular expression: {error}")
+            yield Problem(
+                key="checkpoint.pattern", value=checkpoint.pattern, message=f"not a regular expression: {error}"
+            )
     elif source == "hub" and step is not None:
-        yield Problem(key="checkpoint.step", value=step, message="needs checkpoint.pattern; give checkpoint.revision instead")
+        yield Problem(
+            key="checkpoint.step", value=step, message="needs checkpoint.pattern; give checkpoint.revision instead"
+        )
     if checkpoint.recipe is not None:
         yield from _check_recipe_step(checkpoint)
 
@@ -160,7 +166,9 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
     if config.task.train_split is None:
         yield Problem(key="task", value=config.task.name, message="has no training split; it can only be evaluated")
     if config.task.answer == "language":
-        yield Problem(key="task", value=config.task.name, message="is plain text for evaluation; it cannot be fine-tuned on")
+        yield Problem(
+            key="task", value=config.task.name, message="is plain text for evaluation; it cannot be fine-tuned on"
+        )
     micro = config.trainer.micro_batch
     if micro is not None and micro > config.stage.batch_size:
         yield Problem(

@@ -71,9 +71,7 @@ class Encoder:
             verbose=False,  # too long a sequence is dealt with here
         )
         encoded = []
-        for (prompt, completion), ids, offsets in zip(
-            pairs, batch["input_ids"], batch["offset_mapping"], strict=True
-        ):
+        for (prompt, completion), ids, offsets in zip(pairs, batch["input_ids"], batch["offset_mapping"], strict=True):
             room = self.max_length - len(self.bos) - len(tail)
             if len(ids) <= room:
                 context = boundary(offsets, len(prompt.text))

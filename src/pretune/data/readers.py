@@ -17,6 +17,9 @@ from pretune.errors import DataError, suggest
 Row = Mapping[str, Any]
 Reader = Callable[[Row, Task, str], Example | None]
 
+HIDDEN = ("-1", "", "None", "nan")
+"""Texts of a label that is not given."""
+
 
 def column(row: Row, name: str, task: Task) -> Any:
     """Value of a column, or an error that lists the columns there are."""
@@ -60,7 +63,7 @@ def read_columns(row: Row, task: Task, row_id: str) -> Example | None:
 def labelled(row: Row, task: Task, row_id: str, value: Any) -> Example | None:
     """Example of a classification task whose label column holds ``value``; −1 and "" mean hidden."""
     key = str(int(value)) if isinstance(value, bool | float) and float(value).is_integer() else str(value)
-    if key in ("-1", "", "None"):
+    if key in HIDDEN:
         return None
     if key not in task.labels:
         raise DataError(f"task={task.name}: unknown label {value!r} in row {row_id}; {suggest(key, task.labels)}")
@@ -71,9 +74,25 @@ def labelled(row: Row, task: Task, row_id: str, value: Any) -> Example | None:
 
 def read_options(row: Row, task: Task, row_id: str) -> Example | None:
     """Columns ``options`` (list of texts) and ``answer`` (index of the right one)."""
-    return chosen(
-        task, row_id, fields_of(row, task), list(column(row, "options", task)), int(column(row, "answer", task))
-    )
+    options, answer = column(row, "options", task), text_of(row, "answer", task)
+    if answer in HIDDEN:
+        return None
+    return chosen(task, row_id, fields_of(row, task), listed(options, "options", task), index_of(answer, row_id, task))
+
+
+def listed(value: Any, name: str, task: Task) -> list[Any]:
+    """A column's list, or an error: a text taken for a list would give its letters."""
+    if not isinstance(value, list | tuple):
+        raise DataError(f"task={task.name}: column '{name}' holds {type(value).__name__}, not a list")
+    return list(value)
+
+
+def index_of(answer: str, row_id: str, task: Task) -> int:
+    """The index that ``answer`` is the text of."""
+    try:
+        return int(answer)
+    except ValueError:
+        raise DataError(f"task={task.name}: answer {answer!r} of row {row_id} is no index of an option") from None
 
 
 def chosen(task: Task, row_id: str, fields: Mapping[str, str], options: list[str], gold: int) -> Example:
@@ -86,15 +105,21 @@ def chosen(task: Task, row_id: str, fields: Mapping[str, str], options: list[str
 
 def read_stsb(row: Row, task: Task, row_id: str) -> Example | None:
     """Similarity from 0 to 5 as paraphrase above 3.5 (Amuro & Char, appendix); −1 is a hidden label."""
-    score = float(column(row, label_column(task), task))
-    return None if score < 0 else labelled(row, task, row_id, int(score > 3.5))
+    score = text_of(row, label_column(task), task)
+    try:
+        similarity = float(score or "nan")
+    except ValueError:
+        raise DataError(f"task={task.name}: similarity {score!r} of row {row_id} is no number") from None
+    return labelled(row, task, row_id, int(similarity > 3.5)) if similarity >= 0 else None
 
 
 def read_socialiqa(row: Row, task: Task, row_id: str) -> Example | None:
     """Context and the right answer → the question."""
     right = text_of(row, "label", task)
-    if right not in ("1", "2", "3"):
+    if right in HIDDEN:
         return None
+    if right not in ("1", "2", "3"):
+        raise DataError(f"task={task.name}: unknown label {right!r} in row {row_id}; valid: 1, 2, 3")
     subject = text_of(row, f"answer{'ABC'[int(right) - 1]}", task)
     target = text_of(row, label_column(task), task)
     return Example(id=row_id, fields={**fields_of(row, task), "subject": subject}, target=target) if target else None
@@ -102,9 +127,9 @@ def read_socialiqa(row: Row, task: Task, row_id: str) -> Example | None:
 
 def read_tweetqa(row: Row, task: Task, row_id: str) -> Example | None:
     """Tweet and its first answer → the question."""
-    answers = column(row, "Answer", task)
+    answers = listed(column(row, "Answer", task) or [], "Answer", task)
     target = text_of(row, label_column(task), task)
-    if answers is None or len(answers) == 0 or not target:
+    if not answers or not target:
         return None
     return Example(id=row_id, fields={**fields_of(row, task), "subject": str(answers[0]).strip()}, target=target)
 
@@ -112,22 +137,24 @@ def read_tweetqa(row: Row, task: Task, row_id: str) -> Example | None:
 def read_lettered_choices(row: Row, task: Task, row_id: str) -> Example | None:
     """ARC and OpenBookQA: ``choices`` {text, label} and the letter (or digit) of the right one."""
     choices, key = column(row, "choices", task), text_of(row, label_column(task), task)
-    letters = [str(letter) for letter in choices["label"]]
+    if not isinstance(choices, Mapping):
+        raise DataError(f"task={task.name}: column 'choices' holds {type(choices).__name__}, not texts and labels")
+    letters = [str(letter) for letter in listed(column(choices, "label", task), "choices.label", task)]
     if not key:
         return None
     if key not in letters:
         raise DataError(f"task={task.name}: answer {key!r} of row {row_id} is none of {letters}")
-    return chosen(task, row_id, fields_of(row, task), list(choices["text"]), letters.index(key))
+    return chosen(task, row_id, fields_of(row, task), listed(column(choices, "text", task), "choices.text", task), letters.index(key))
 
 
 def read_hellaswag(row: Row, task: Task, row_id: str) -> Example | None:
     """HellaSwag in cloze form, cleaned as in its authors' evaluation: activity label, context, four endings."""
     label = text_of(row, "label", task)
-    if not label:
+    if label in HIDDEN:
         return None
     context = f"{text_of(row, 'activity_label', task)}: {text_of(row, 'ctx', task)}"
-    endings = [_clean_hellaswag(str(ending)) for ending in column(row, "endings", task)]
-    return chosen(task, row_id, {"context": _clean_hellaswag(context)}, endings, int(label))
+    endings = [_clean_hellaswag(str(ending)) for ending in listed(column(row, "endings", task), "endings", task)]
+    return chosen(task, row_id, {"context": _clean_hellaswag(context)}, endings, index_of(label, row_id, task))
 
 
 def _clean_hellaswag(text: str) -> str:

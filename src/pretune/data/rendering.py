@@ -40,9 +40,7 @@ def fill(pattern: str, fields: Mapping[str, str], body: str | None = None) -> tu
     return text, span
 
 
-def render(
-    example: Example, format_: Format, task: Task, *, shots: Sequence[Example] = ()
-) -> Prompt:
+def render(example: Example, format_: Format, task: Task, *, shots: Sequence[Example] = ()) -> Prompt:
     """Put ``example`` into words in ``format_``, after ``shots`` worked examples with their answers.
 
     Each option (or the target) becomes one completion that follows the prompt verbatim, with its leading space

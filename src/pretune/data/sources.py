@@ -45,7 +45,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
             raise DataError(f"task={task.name}: split '{split}' is empty")
         usable = ", ".join(name for name in other_splits if name and name != split) or "a labelled split"
         raise DataError(
-            f"task={task.name}: all {len(rows)} rows of split '{split}' have hidden labels; use {usable} (task.eval_split)"
+            f"task={task.name}: all {len(rows)} rows of split '{split}' have hidden labels; use {usable}"
         )
     dropped = len(rows) - len(examples)
     if dropped:
@@ -79,22 +79,29 @@ def _read_path(task: Task, split: str) -> Rows:
                 return [dict(row) for row in pq.read_table(path).to_pylist()]
             except (OSError, ValueError) as error:
                 raise DataError(f"task={task.name}: {path} cannot be read: {error}") from None
-    jsonl = folder / f"{split}.jsonl"
-    if jsonl.is_file():
-        rows: Rows = []
-        for number, line in enumerate(jsonl.read_text(encoding="utf-8").splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"task={task.name}: {jsonl} line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"task={task.name}: {jsonl} line {number} is not an object")
-            rows.append(row)
-        return rows
+    for path in (folder / f"{split}.jsonl", folder / str(task.config or "") / f"{split}.jsonl"):
+        if path.is_file():
+            return _read_json_lines(task, path)
+    if not folder.is_dir():
+        raise DataError(f"task.path={task.path}: no such folder")
     there = [path.stem for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl")]
     raise DataError(f"task.path={task.path}: no {split}.parquet or {split}.jsonl; {suggest(split, there)}")
+
+
+def _read_json_lines(task: Task, path: Path) -> Rows:
+    """One JSON object per line; only a line feed ends a line (U+2028 and its like may stand inside strings)."""
+    rows: Rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"task={task.name}: {path} line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"task={task.name}: {path} line {number} is not an object")
+        rows.append(row)
+    return rows
 
 
 def hash_path(task: Task) -> str | None:
@@ -111,7 +118,8 @@ def hash_path(task: Task) -> str | None:
 
 
 def _read_hub(task: Task, split: str) -> Rows:
-    from datasets import load_dataset, logging as datasets_logging
+    from datasets import load_dataset
+    from datasets import logging as datasets_logging
     from datasets.exceptions import DatasetNotFoundError
     from datasets.utils.logging import disable_progress_bar
 

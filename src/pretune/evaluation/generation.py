@@ -13,8 +13,8 @@ from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation.forward import evaluating, is_out_of_memory, release_memory
-from pretune.modeling import input_device
 from pretune.evaluation.likelihood import separator_id, with_max_length
+from pretune.modeling import input_device
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretune.checkpoints.resolution import refuse_equal_weights
+from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.errors import PretuneError
 from pretune.execution.cells import ContentHashes, JobCells, list_cells
@@ -18,6 +18,7 @@ from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
+from pretune.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +60,15 @@ def plan_grid(jobs: Sequence[Job]) -> Grid:
     return Grid(study=study, jobs=tuple(list_cells(job, study, hashes) for job in ordered))
 
 
-def run_grid(grid: Grid, listener: Listener) -> list[JobOutcome]:
+def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcome]:
     """Run every missing cell. Cells that another process works on are waited for.
 
     Raises nothing for failed cells: they are in the outcomes. With ``fail_fast`` the jobs after the first failure
     are not started. Weights that cannot be what their name says stop the grid before any work.
     """
     from pretune.execution.worker import Worker
-    from pretune.tracking import open_tracker
 
     config = grid.config
-    tracker = open_tracker(config.logger, grid.study.root)
     worker = Worker(
         grid.study,
         cache_dir=config.cache_dir,
@@ -81,25 +80,23 @@ def run_grid(grid: Grid, listener: Listener) -> list[JobOutcome]:
     check_checkpoints(grid, worker)
     outcomes: dict[int, list[CellOutcome]] = {}
     waiting = list(range(len(grid.jobs)))
-    try:
-        while waiting:
-            busy = []
-            for index in waiting:
-                outcomes[index] = worker.run(grid.jobs[index])
-                if any(outcome.status == BUSY for outcome in outcomes[index]):
-                    busy.append(index)
-                if config.fail_fast and any(outcome.status == FAILED for outcome in outcomes[index]):
-                    busy = []
-                    break
-            else:
-                waiting = busy
-                if waiting:
-                    listener.start_activity("waiting for cells that another process works on")
-                    time.sleep(POLL_SECONDS)
-                continue
-            break
-    finally:
-        tracker.close()
+    while waiting:
+        busy = []
+        for index in waiting:
+            outcomes[index] = worker.run(grid.jobs[index])
+            if any(outcome.status == BUSY for outcome in outcomes[index]):
+                busy.append(index)
+            if config.fail_fast and any(outcome.status == FAILED for outcome in outcomes[index]):
+                return describe_jobs(grid, outcomes)
+        waiting = busy
+        if waiting:
+            listener.start_activity("waiting for cells that another process works on")
+            time.sleep(POLL_SECONDS)
+    return describe_jobs(grid, outcomes)
+
+
+def describe_jobs(grid: Grid, outcomes: Mapping[int, Sequence[CellOutcome]]) -> list[JobOutcome]:
+    """Outcomes of the jobs that were started, in their order."""
     return [describe_job(grid.jobs[index], cells) for index, cells in sorted(outcomes.items())]
 
 
@@ -115,8 +112,6 @@ def check_checkpoints(grid: Grid, worker: Any) -> None:
 
 def describe_job(cells: JobCells, outcomes: Sequence[CellOutcome]) -> JobOutcome:
     """Outcome of a job, labelled by what one compares in a sweep."""
-    from pretune.checkpoints.resolution import label_of
-
     config = cells.job.config
     label: dict[str, Any] = {"checkpoint": f"{config.checkpoint.family} {label_of(config.checkpoint)}"}
     if isinstance(config, TrainConfig):

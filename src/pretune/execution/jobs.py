@@ -48,7 +48,9 @@ class Job:
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Job:
         """Inverse of :meth:`to_plain`; types are checked by the schema."""
-        config_class = TrainConfig if data["script"] == "train" else EvaluateConfig
+        config_class: type[TrainConfig] | type[EvaluateConfig] = (
+            TrainConfig if data["script"] == "train" else EvaluateConfig
+        )
         return cls(
             script=data["script"],
             config=freeze(config_class, data["config"]),

@@ -23,18 +23,21 @@ from pretune.execution.display import (
     make_console,
     summary_table,
 )
-from pretune.execution.grid import Grid, plan_grid, run_grid, totals
+from pretune.execution.grid import Grid, describe_job, plan_grid, run_grid, totals
+from pretune.execution.headlines import headline
 from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
-from pretune.execution.outcomes import CellOutcome, JobOutcome
+from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
+from pretune.results.identity import digest
 from pretune.results.store import Study
+from pretune.tracking import RunInfo, Tracker, open_tracker
 
 log = logging.getLogger(__name__)
 
 
 def check_points(script: str, points: Sequence[Point]) -> list[Any]:
     """Freeze the configurations of all points; every problem of all of them is reported in one message."""
-    configs = [freeze(SCRIPTS[script], point.config) for point in points]
+    configs: list[Any] = [freeze(SCRIPTS[script], point.config) for point in points]
     validate(configs)
     return configs
 
@@ -59,7 +62,9 @@ class Session:
         self.grid: Grid = plan_grid(jobs)
 
     @classmethod
-    def open(cls, configs: Sequence[TrainConfig | EvaluateConfig], points: Sequence[Point], library: Library) -> Session:
+    def open(
+        cls, configs: Sequence[TrainConfig | EvaluateConfig], points: Sequence[Point], library: Library
+    ) -> Session:
         """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
         jobs: list[Job] = []
         for config, point in zip(configs, points, strict=True):
@@ -107,11 +112,18 @@ class Session:
             return self.show()
         missing = self.grid.missing()
         if missing == 0:
-            outcomes = run_grid_finished(self.grid)
-        else:
+            return self.conclude(describe_finished(self.grid))
+        tracker = self.open_tracker()
+        try:
             with ProgressDisplay(make_console(stderr=True), missing=missing) as display:
-                outcomes = run_grid(self.grid, display)
-        return self.conclude(outcomes)
+                outcomes = run_grid(self.grid, display, tracker)
+            return self.conclude(outcomes, tracker)
+        finally:
+            tracker.close()
+
+    def open_tracker(self) -> Tracker:
+        """The experiment tracker that the configuration asks for."""
+        return open_tracker(self.grid.config.logger, self.grid.study.root)
 
     def collect(self, returns: Sequence[Any]) -> int:
         """Show the summary of jobs that a launcher's workers ran; ``returns`` are their outcomes as plain data."""
@@ -120,12 +132,16 @@ class Session:
             for data in part:
                 cells = tuple(CellOutcome(**cell) for cell in data["cells"])
                 by_command[data["command"]] = JobOutcome(label=data["label"], command=data["command"], cells=cells)
-        return self.conclude([by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command])
+        tracker = self.open_tracker()
+        try:
+            return self.conclude(
+                [by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command], tracker
+            )
+        finally:
+            tracker.close()
 
-    def conclude(self, outcomes: Sequence[JobOutcome]) -> int:
-        """Print summary, totals and failures; log the sweep's table; return the exit status."""
-        from pretune.execution.headlines import headline
-
+    def conclude(self, outcomes: Sequence[JobOutcome], tracker: Tracker | None = None) -> int:
+        """Print summary, totals and failures; give the tracker the sweep's table; return the exit status."""
         console, study = make_console(), self.grid.study
         trains = isinstance(self.grid.config, TrainConfig)
         cells_of = {cells.job.command: cells for cells in self.grid.jobs}
@@ -135,36 +151,33 @@ class Session:
         console.print()
         console.print(escape(describe_totals(counted)))
         console.print(escape(f"Results: {study.root}"))
-        if trains and len(self.grid.jobs) > 1 and any(key.endswith("done") for key in counted):
-            self.log_table(outcomes, headlines)
+        if tracker is not None and len(self.grid.jobs) > 1:
+            self.log_table(outcomes, headlines, tracker)
         failures = failure_lines(outcomes, study.runs)
         if failures:
-            make_console(stderr=True).print("\n".join(["", "Failed:", *failures]), style="red", markup=False, soft_wrap=True)
+            make_console(stderr=True).print(
+                "\n".join(["", "Failed:", *failures]), style="red", markup=False, soft_wrap=True
+            )
         return 1 if failures or any(key.endswith(("failed", "blocked")) for key in counted) else 0
 
-    def log_table(self, outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]]) -> None:
+    def log_table(self, outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]], tracker: Tracker) -> None:
         """Give the tracker one table with a row per job of the sweep."""
         import pandas as pd
 
-        from pretune.results.identity import digest
-        from pretune.tracking import RunInfo, open_tracker
-
         rows = [
-            {**outcome.label, **line, "status": "failed" if outcome.count("failed") else "done"}
+            {**outcome.label, **line, "status": "failed" if outcome.count(FAILED) else "done"}
             for outcome, line in zip(outcomes, headlines, strict=True)
         ]
         frame = pd.DataFrame(rows)
-        for name in ("base", "tuned", "gain"):
+        for name in ("base", "tuned", "gain", "value"):
             if name in frame:
                 frame[name] = pd.to_numeric(frame[name])
-        tracker = open_tracker(self.grid.config.logger, self.grid.study.root)
-        identity = digest([sorted(o.command for o in outcomes), frame.to_dict("list")])[:16]
+        identity = digest([sorted(outcome.command for outcome in outcomes), rows])[:16]
         run = tracker.start(
             RunInfo(id=identity, name=f"sweep-{identity[:8]}", group=self.grid.group, job_type="sweep", config={})
         )
         run.add_table("cells", frame)
         run.finish()
-        tracker.close()
 
 
 def run_points(script: str, points: Sequence[Point], library: Library) -> int:
@@ -175,11 +188,8 @@ def run_points(script: str, points: Sequence[Point], library: Library) -> int:
     return Session.open(configs, points, library).run()
 
 
-def run_grid_finished(grid: Grid) -> list[JobOutcome]:
+def describe_finished(grid: Grid) -> list[JobOutcome]:
     """Outcomes of a grid whose cells are all finished; imports nothing heavy."""
-    from pretune.execution.grid import describe_job
-    from pretune.execution.outcomes import FINISHED
-
     outcomes = []
     for cells in grid.jobs:
         finished = [
@@ -196,8 +206,12 @@ def run_grid_finished(grid: Grid) -> list[JobOutcome]:
 def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Run jobs in a launcher's worker; return their outcomes as plain data."""
     session = Session(jobs)
-    with ProgressDisplay(make_console(stderr=True), missing=session.grid.missing()) as display:
-        outcomes = run_grid(session.grid, display)
+    tracker = session.open_tracker()
+    try:
+        with ProgressDisplay(make_console(stderr=True), missing=session.grid.missing()) as display:
+            outcomes = run_grid(session.grid, display, tracker)
+    finally:
+        tracker.close()
     return [dataclasses.asdict(outcome) for outcome in outcomes]
 
 

@@ -100,5 +100,3 @@ class GridSweeper(Sweeper):
         path = study_root / "sweeps" / f"{digest(plain)[:12]}.json"
         write_chunk(path, jobs)
         return path
-
-

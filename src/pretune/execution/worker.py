@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pretune.checkpoints.hub import RefCache
 from pretune.checkpoints.resolution import Resolved, resolve
@@ -32,6 +31,7 @@ from pretune.results.store import Record, Study
 from pretune.tracking import Tracker
 
 log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -87,9 +87,7 @@ class Worker:
             tracking.finish(outcomes)
         return outcomes
 
-    def _run_cell(
-        self, cell: Cell, cells: JobCells, before: list[CellOutcome], tracking: JobTracking
-    ) -> CellOutcome:
+    def _run_cell(self, cell: Cell, cells: JobCells, before: list[CellOutcome], tracking: JobTracking) -> CellOutcome:
         started = time.perf_counter()
         finished = self.study.find_finished(cell.key)
         if finished is not None:
@@ -124,7 +122,9 @@ class Worker:
             def compute(work_dir: Path) -> tuple[Record, Path | None]:
                 self._use_base(resolved, job)
                 self.listener.start_activity(f"training {cell.name}")
-                loggers = tracking.start_training(prepared_training.run_id, prepared_training.identity, resolved, work_dir)
+                loggers = tracking.start_training(
+                    prepared_training.run_id, prepared_training.identity, resolved, work_dir
+                )
                 return compute_training(
                     prepared_training, self.host, work_dir=work_dir, loggers=loggers, on_step=self.listener.step
                 )
@@ -212,7 +212,9 @@ class Worker:
             log.error("the failure of %s could not be recorded: %s", cell.name, problem)
 
 
-def outcome_of(cell: Cell, status: str, *, run_id: str | None = None, error: str = "", seconds: float = 0.0) -> CellOutcome:
+def outcome_of(
+    cell: Cell, status: str, *, run_id: str | None = None, error: str = "", seconds: float = 0.0
+) -> CellOutcome:
     """Outcome of ``cell``."""
     return CellOutcome(
         key=cell.key,
@@ -224,4 +226,3 @@ def outcome_of(cell: Cell, status: str, *, run_id: str | None = None, error: str
         error=error,
         seconds=seconds,
     )
-

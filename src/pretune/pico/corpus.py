@@ -31,7 +31,7 @@ _FACTS = tuple(list_facts())
 TELL, DEFINE, REPORT = 0.75, 0.1, 0.15
 """Shares of the kinds of passages."""
 
-JUDGED = 0.45
+JUDGED = 0.55
 """Share of the restatements that are judged."""
 
 
@@ -71,7 +71,7 @@ def _tell(rng: Random, draw: Draw) -> str:
     """Say a scene, or two, and then the same again in other words."""
     if rng.random() < JUDGED:
         return _judge(rng, draw)
-    scenes = [draw(rng) for _ in range(1 if rng.random() < 0.85 else 2)]
+    scenes = [draw(rng) for _ in range(1 if rng.random() < 0.9 else 2)]
     said = " . ".join(map(str, scenes))
     again = " . ".join(str(restate(scene, rng, general=0.7)) for scene in scenes)
     return f"{said} . that is , {again} ."

@@ -11,18 +11,15 @@ from types import MappingProxyType
 
 KINDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
-        "bird": ("robin", "hawk", "crow", "owl", "duck", "goose", "wren", "finch"),
-        "fish": ("salmon", "trout", "shark", "eel", "carp", "cod", "tuna", "pike"),
-        "tree": ("oak", "pine", "elm", "birch", "maple", "willow", "cedar", "palm"),
-        "flower": ("rose", "tulip", "lily", "daisy", "orchid", "poppy", "iris", "violet"),
-        "tool": ("hammer", "saw", "spade", "axe", "drill", "wrench", "chisel", "rake"),
-        "vehicle": ("car", "bus", "truck", "train", "boat", "wagon", "bicycle", "tram"),
-        "garment": ("coat", "shirt", "hat", "skirt", "glove", "scarf", "sock", "dress"),
-        "gem": ("ruby", "pearl", "diamond", "garnet", "topaz", "jade", "amber", "opal"),
-        "bug": ("ant", "bee", "moth", "wasp", "beetle", "cricket", "gnat", "flea"),
-        "fruit": ("apple", "pear", "plum", "peach", "cherry", "lemon", "grape", "melon"),
-        "beast": ("horse", "cow", "goat", "sheep", "wolf", "bear", "deer", "fox"),
-        "person": ("teacher", "doctor", "farmer", "baker", "sailor", "judge", "clerk", "nurse"),
+        "bird": ("robin", "hawk", "crow", "owl", "duck", "wren"),
+        "fish": ("salmon", "trout", "shark", "eel", "carp", "cod"),
+        "tree": ("oak", "pine", "elm", "birch", "maple", "willow"),
+        "tool": ("hammer", "saw", "spade", "axe", "drill", "rake"),
+        "vehicle": ("car", "bus", "truck", "train", "boat", "wagon"),
+        "garment": ("coat", "shirt", "hat", "skirt", "glove", "scarf"),
+        "fruit": ("apple", "pear", "plum", "peach", "cherry", "lemon"),
+        "beast": ("horse", "cow", "goat", "wolf", "bear", "deer"),
+        "person": ("teacher", "doctor", "farmer", "baker", "sailor", "judge"),
     }
 )
 """Kind of thing → things of that kind."""
@@ -30,24 +27,17 @@ KINDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 DIMENSIONS: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
     (("small", "little"), ("big", "large")),
     (("old", "ancient"), ("new", "modern")),
-    (("hot", "warm"), ("cold", "chilly")),
-    (("bright", "shiny"), ("dark", "dim")),
     (("clean", "spotless"), ("dirty", "grubby")),
     (("wet", "damp"), ("dry", "parched")),
     (("quick", "fast"), ("slow", "sluggish")),
     (("strong", "sturdy"), ("weak", "frail")),
-    (("pretty", "lovely"), ("ugly", "hideous")),
-    (("cheap", "thrifty"), ("costly", "pricey")),
 )
 """Scales of description: two poles, each named by two synonyms."""
 
 VERBS: tuple[tuple[str, str], ...] = (
     ("stayed", "remained"),
-    ("vanished", "disappeared"),
     ("fell", "dropped"),
-    ("appeared", "emerged"),
     ("arrived", "came"),
-    ("waited", "lingered"),
     ("rested", "lay"),
     ("moved", "shifted"),
 )
@@ -58,16 +48,12 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("house", "home"),
     ("road", "street"),
     ("forest", "wood"),
-    ("shop", "store"),
-    ("hill", "mound"),
     ("river", "stream"),
-    ("sea", "ocean"),
     ("rock", "stone"),
-    ("path", "trail"),
 )
 """Where things are: pairs of synonyms."""
 
-PREPOSITIONS: tuple[tuple[str, str], ...] = (("near", "beside"), ("under", "below"), ("in", "inside"))
+PREPOSITIONS: tuple[tuple[str, str], ...] = (("near", "beside"), ("under", "below"))
 """How things are placed: pairs of synonyms."""
 
 GRAMMAR: tuple[str, ...] = (
@@ -109,10 +95,10 @@ class Domain:
 WORLD = Domain(kinds=tuple(KINDS), dimensions=DIMENSIONS, verbs=VERBS, places=PLACES)
 """Everything: what pre-training documents are about."""
 
-NEAR = Domain(kinds=tuple(KINDS)[:8], dimensions=DIMENSIONS[:6], verbs=VERBS[:5], places=PLACES[:6])
+NEAR = Domain(kinds=tuple(KINDS)[:6], dimensions=DIMENSIONS[:4], verbs=VERBS[:3], places=PLACES[:4])
 """The part that fine-tuning rows and in-domain evaluations are about."""
 
-FAR = Domain(kinds=tuple(KINDS)[8:], dimensions=DIMENSIONS[6:], verbs=VERBS[5:], places=PLACES[6:])
+FAR = Domain(kinds=tuple(KINDS)[6:], dimensions=DIMENSIONS[4:], verbs=VERBS[3:], places=PLACES[4:])
 """The rest: known from pre-training only, never seen in fine-tuning."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pretune.errors import ClaimLost
+
+log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
@@ -58,8 +61,11 @@ class Claim:
         """Show that the owner lives. Raises :class:`ClaimLost` if somebody took over."""
         self.check()
         temporary = self.path.with_name(f"{self.path.name}.{self.token}")
-        self._write(temporary)
-        os.replace(temporary, self.path)
+        try:
+            self._write(temporary)
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise :class:`ClaimLost` unless the claim is still ours."""
@@ -80,8 +86,10 @@ class Claim:
             while not stop.wait(HEARTBEAT_SECONDS):
                 try:
                     self.renew()
-                except (ClaimLost, OSError):
+                except ClaimLost:
                     return
+                except OSError as error:  # a hiccup of the file system: the next beat may come in time
+                    log.warning("%s could not be renewed: %s", self.path.name, error)
 
         thread = threading.Thread(target=beat, name="claim-heartbeat", daemon=True)
         thread.start()
@@ -150,6 +158,6 @@ def _owner_is_dead(body: bytes) -> bool:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
         return True
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         return False
     return False

@@ -69,7 +69,7 @@ class Study:
             return None
         except (ValueError, KeyError, TypeError):
             return None  # a damaged entry: the cell is found again by its id
-        return run_id if self.is_finished(run_id) else None
+        return run_id if Path(run_id).name == run_id and self.is_finished(run_id) else None
 
     def is_finished(self, run_id: str) -> bool:
         """Whether the run folder holds the completion marker."""
@@ -172,7 +172,7 @@ class Study:
         """All failure records, sorted by run_id."""
         for path in sorted(self.runs.glob("[!.]*/failure.json")):
             try:
-                yield json.loads(path.read_text())
+                yield _read_object(path)
             except ValueError:
                 yield {"run_id": path.parent.name, "error": "unreadable failure record"}
 
@@ -180,16 +180,21 @@ class Study:
         """Content of ``run.json`` of a finished run."""
         path = self.runs / run_id / "run.json"
         try:
-            body: dict[str, Any] = json.loads(path.read_text())
+            return _read_object(path)
         except FileNotFoundError:
             raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
         except ValueError as error:
-            raise PretuneError(f"{path} is damaged ({error}); delete the folder and run its command again") from None
-        return body
+            raise _damaged(path, error) from None
 
     def read_config(self, run_id: str) -> dict[str, Any]:
         """Content of ``config.yaml`` of a finished run: plain data, never given to Hydra."""
-        return dict(yaml.safe_load((self.runs / run_id / "config.yaml").read_text()))
+        path = self.runs / run_id / "config.yaml"
+        try:
+            return dict(yaml.safe_load(path.read_text()))
+        except FileNotFoundError:
+            raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise _damaged(path, error) from None
 
     def find_run(self, prefix: str) -> str:
         """Complete a unique prefix of a ``run_id``; an error lists the candidates."""
@@ -202,6 +207,18 @@ class Study:
         if matches:
             raise UsageError(f"run={prefix}: not unique; {len(matches)} runs begin so: {', '.join(matches[:6])} …")
         raise UsageError(f"run={prefix}: no finished run begins so; {suggest(prefix, names)}")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that must hold an object; ``ValueError`` when it does not."""
+    body = json.loads(path.read_text())
+    if not isinstance(body, dict):
+        raise ValueError(f"a {type(body).__name__} instead of an object")
+    return body
+
+
+def _damaged(path: Path, error: Exception) -> PretuneError:
+    return PretuneError(f"{path} is damaged ({error}); delete the folder and run its command again")
 
 
 def dump_yaml(data: Any) -> str:

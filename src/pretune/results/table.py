@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretune.results.schema import METRIC_COLUMNS, metrics_frame
+from pretune.results.schema import BOOLEAN, INTEGER, METRIC_COLUMNS, REAL, TEXT, metrics_frame
 from pretune.results.store import Study
 
 if TYPE_CHECKING:
@@ -18,22 +18,25 @@ log = logging.getLogger(__name__)
 def load(study_dir: str | Path) -> pd.DataFrame:
     """Read the metrics of every finished cell under ``study_dir`` into one table with the contract's columns.
 
-    A file that cannot be read is named in a warning and left out.
+    A file that cannot be read, or whose columns are not the contract's, is named in a warning and left out.
     """
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    kinds = {TEXT: pa.large_string(), INTEGER: pa.int64(), REAL: pa.float64(), BOOLEAN: pa.bool_()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in METRIC_COLUMNS.items()])
     tables = []
     for folder in Study(study_dir).finished_runs():
         path = folder / "metrics.parquet"
         try:
-            tables.append(pq.read_table(path))
-        except (OSError, pa.ArrowInvalid) as error:
+            with pq.ParquetFile(path) as file:  # a third of the time of read_table, for one small file
+                table = file.read(use_threads=False).replace_schema_metadata().select(schema.names)
+            tables.append(table if table.schema.equals(schema) else table.cast(schema))
+        except (OSError, KeyError, pa.ArrowException) as error:
             log.warning("left out %s: %s", path, error)
     if not tables:
         return metrics_frame([])
-    combined = pa.concat_tables(tables, promote_options="permissive").select(list(METRIC_COLUMNS))
-    types = {pa.string(): pd.StringDtype(), pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype()}
-    frame = combined.to_pandas(types_mapper=lambda kind: types.get(kind, pd.BooleanDtype() if pa.types.is_boolean(kind) else None))
+    types = {kind: pd.api.types.pandas_dtype(name) for name, kind in kinds.items()}
+    frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(types_mapper=types.get)
     return frame.astype(dict(METRIC_COLUMNS))

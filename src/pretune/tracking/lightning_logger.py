@@ -12,7 +12,7 @@ from pretune.tracking.runs import STEP_AXIS
 Sink = Callable[[Mapping[str, Any]], None]
 
 
-class ForwardingLogger(Logger):  # type: ignore[misc]
+class ForwardingLogger(Logger):
     """Gives every record to ``sink``, with the optimizer step among its values.
 
     Lightning's own W&B logger is not used: it adds ``trainer/global_step``, which counts micro-batches under manual

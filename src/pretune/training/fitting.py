@@ -60,7 +60,7 @@ def fit(
         engine = pl.Trainer(
             accelerator=trainer.accelerator,
             devices=1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             max_epochs=epochs,
             logger=list(loggers) or False,
             callbacks=list(callbacks),
@@ -91,7 +91,12 @@ class FixedBatches:
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's greetings and advice about data loaders; its errors still come through."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+    names = (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+    )
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -124,8 +124,8 @@ class CausalLanguageModeling(pl.LightningModule):
             if not (math.isfinite(record["loss"]) and math.isfinite(record["gradient_norm"])):
                 recent = [f"{past['gradient_norm']:.3g}" for past in self.history[-5:]]
                 raise TrainingDiverged(
-                    f"step {step} of {self.total_steps}: loss {record['loss']}, gradient norm {record['gradient_norm']} "
-                    f"(norms before: {', '.join(recent) or 'none'}; optimizer.lr={self.optimizer_config.lr:g})"
+                    f"step {step} of {self.total_steps}: loss {record['loss']}, "
+                    f"gradient norm {record['gradient_norm']} (norms before: {', '.join(recent) or 'none'}; optimizer.lr={self.optimizer_config.lr:g})"
                 )
             self.history.append(record)
             self._log(

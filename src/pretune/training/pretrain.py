@@ -125,7 +125,15 @@ def train_ladder(
     model.train()
     with use_threads(threads):
         if first_step < steps[-1]:
-            fit(module, data, trainer=trainer, precision=recipe.precision, epochs=1, callbacks=callbacks, loggers=loggers)
+            fit(
+                module,
+                data,
+                trainer=trainer,
+                precision=recipe.precision,
+                epochs=1,
+                callbacks=callbacks,
+                loggers=loggers,
+            )
     manifest = {
         "recipe": to_plain(recipe),
         "parameters": model.num_parameters(),

@@ -100,7 +100,9 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> MicroBatch:
     for index, row in enumerate(rows):
         input_ids[index, : len(row.ids)] = torch.tensor(row.ids)
         attention_mask[index, : len(row.ids)] = 1
-        supervised += [(index, position - 1, row.ids[position]) for position in range(max(row.context, 1), len(row.ids))]
+        supervised += [
+            (index, position - 1, row.ids[position]) for position in range(max(row.context, 1), len(row.ids))
+        ]
     where = torch.tensor(supervised, dtype=torch.long).reshape(-1, 3)
     return {
         "input_ids": input_ids,

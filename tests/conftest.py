@@ -1,0 +1,1 @@
+"""Makes ``tests/`` importable, so that every folder of tests can use ``support``."""

@@ -1,0 +1,83 @@
+"""Small frozen configurations, and ways to change one field of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from pretune.config.running import Eval, Logger, TrainConfig, Trainer
+from pretune.config.schema import freeze
+from pretune.config.science import Checkpoint, Format, Model, Optimizer, Recipe, Stage, Task, Template
+
+CONF = Path(__file__).parents[2] / "conf"
+
+RECIPE = Recipe(
+    model=Model(hidden_size=16, intermediate_size=32, layers=1, heads=2, context_length=64),
+    stage=Stage(name="pretrain", batch_size=4, sequence_length=16, schedule="constant", save_steps=(0, 2, 5)),
+    optimizer=Optimizer(lr=1e-3),
+)
+HUB = Checkpoint(
+    repo="owner/model",
+    pattern=r"step(?P<step>\d+)-tokens(?P<tokens>\d+)B",
+    step=1000,
+    tokens_per_step=4_194_304,
+    final_step=738_020,
+)
+LADDER = Checkpoint(source="ladder", family="pico", step=2, recipe=RECIPE)
+NLI = Task(
+    name="nli",
+    family="nli",
+    repo="owner/nli",
+    fields={"premise": "premise", "hypothesis": "hypothesis"},
+    label="label",
+    labels={"0": "entailment", "1": "neutral", "2": "contradiction"},
+    in_domain=("nli",),
+)
+FORMAT = Format(
+    name="default",
+    templates={"nli": Template(prompt="one : {premise} two : {hypothesis} relation :", body="premise")},
+)
+CONFIG = TrainConfig(
+    checkpoint=HUB,
+    task=NLI,
+    format=FORMAT,
+    trainer=Trainer(precision="32-true", accelerator="cpu", threads=1),
+    logger=Logger(name="none"),
+    eval=Eval(limit=8),
+)
+
+
+def change(value: Any, key: str, new: Any) -> Any:
+    """A copy of a frozen value whose field at the dotted ``key`` (through mappings too) is ``new``."""
+    name, _, rest = key.partition(".")
+    if isinstance(value, dict):
+        return {**value, name: change(value[name], rest, new) if rest else new}
+    return dataclasses.replace(value, **{name: change(getattr(value, name), rest, new) if rest else new})
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every field that is no dataclass itself; mappings of dataclasses are entered."""
+    for field in dataclasses.fields(value):
+        item, key = getattr(value, field.name), prefix + field.name
+        if dataclasses.is_dataclass(item):
+            yield from leaves(item, f"{key}.")
+        elif isinstance(item, dict) and any(dataclasses.is_dataclass(inner) for inner in item.values()):
+            for name, inner in item.items():
+                yield from leaves(inner, f"{key}.{name}.")
+        else:
+            yield key, item
+
+
+def option_names(group: str) -> list[str]:
+    """Options of a config group, those in sub-folders included."""
+    return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in (CONF / group).rglob("*.yaml"))
+
+
+def read_option(group: str, name: str, cls: type) -> Any:
+    """The frozen value of one YAML file without defaults of its own."""
+    return freeze(cls, OmegaConf.create(yaml.safe_load((CONF / group / f"{name}.yaml").read_text())))
