@@ -144,7 +144,8 @@ def read_lettered_choices(row: Row, task: Task, row_id: str) -> Example | None:
         return None
     if key not in letters:
         raise DataError(f"task={task.name}: answer {key!r} of row {row_id} is none of {letters}")
-    return chosen(task, row_id, fields_of(row, task), listed(column(choices, "text", task), "choices.text", task), letters.index(key))
+    texts = listed(column(choices, "text", task), "choices.text", task)
+    return chosen(task, row_id, fields_of(row, task), texts, letters.index(key))
 
 
 def read_hellaswag(row: Row, task: Task, row_id: str) -> Example | None:

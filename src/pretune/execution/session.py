@@ -26,6 +26,7 @@ from pretune.execution.display import (
 from pretune.execution.grid import Grid, describe_job, plan_grid, run_grid, totals
 from pretune.execution.headlines import headline
 from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
+from pretune.execution.keeping import drop_unselected
 from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
 from pretune.results.identity import digest
@@ -117,6 +118,7 @@ class Session:
         try:
             with ProgressDisplay(make_console(stderr=True), missing=missing) as display:
                 outcomes = run_grid(self.grid, display, tracker)
+            drop_unselected(self.grid.study, self.grid.jobs)
             return self.conclude(outcomes, tracker)
         finally:
             tracker.close()
@@ -132,6 +134,7 @@ class Session:
             for data in part:
                 cells = tuple(CellOutcome(**cell) for cell in data["cells"])
                 by_command[data["command"]] = JobOutcome(label=data["label"], command=data["command"], cells=cells)
+        drop_unselected(self.grid.study, self.grid.jobs)
         tracker = self.open_tracker()
         try:
             return self.conclude(

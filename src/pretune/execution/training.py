@@ -19,15 +19,12 @@ from pretune.data.partition import LoadSplit, draw_training_rows, split_training
 from pretune.data.sources import fingerprint
 from pretune.execution.cells import Cell
 from pretune.execution.jobs import Job
+from pretune.execution.keeping import choose_policy
 from pretune.execution.models import ModelHost
 from pretune.execution.provenance import collect
 from pretune.execution.rows import training_columns, weight_columns
 from pretune.results.identity import digest, make_run_id
 from pretune.results.store import Record
-
-SMALL_ENOUGH_TO_KEEP = 50_000_000
-"""Parameters below which fine-tuned weights are kept by default."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedTraining:
@@ -92,7 +89,7 @@ def compute_training(
     host.adopt(prepared.identity)
     parameters = host.model.num_parameters()
     model_dir = None
-    if keeps_model(config, parameters):
+    if choose_policy(config, parameters) != "none":
         model_dir = work_dir / "model"
         shutil.rmtree(model_dir, ignore_errors=True)
         host.model.save_pretrained(model_dir)
@@ -141,7 +138,7 @@ def compute_training(
             "optimizer_steps": outcome.total_steps,
             "train_loss": [round(r["loss"], 6) for r in outcome.history],
             "validation_losses": outcome.validation_losses,
-            "model_kept": model_dir is not None,
+            "parameters": parameters,
         },
         provenance=collect(
             host.model.device,
@@ -154,13 +151,6 @@ def compute_training(
         metrics=metrics,
     )
     return record, model_dir
-
-
-def keeps_model(config: TrainConfig, parameters: int) -> bool:
-    """Whether the tuned weights are kept when the cell is published (``selected`` prunes later)."""
-    if config.keep_model is None:
-        return True
-    return config.keep_model != "none"
 
 
 def mean(values: Sequence[float]) -> float:

@@ -58,7 +58,6 @@ PREPOSITIONS: tuple[tuple[str, str], ...] = (("near", "beside"), ("under", "belo
 
 GRAMMAR: tuple[str, ...] = (
     *(".", ",", "the", "that", "is", "a", "every", "means", "opposite", "of"),
-    *("they", "say", "rightly", "partly", "wrongly"),
 )
 """Words of the corpus without a meaning of their own."""
 
@@ -80,6 +79,31 @@ OPPOSITES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {word: there for a, b in DIMENSIONS for here, there in ((a, b), (b, a)) for word in here}
 )
 """Adjective → the two adjectives of the other pole."""
+
+
+CLAIMS: MappingProxyType[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        "it was alive": (("bird", "fish", "beast", "person"), ("tree", "fruit"), ("tool", "vehicle", "garment")),
+        "it had an owner": (("tool", "vehicle", "garment"), ("tree", "fruit", "beast"), ("bird", "fish", "person")),
+        "somebody ate it": (("fruit", "fish"), ("bird", "beast"), ("tree", "tool", "vehicle", "garment", "person")),
+    }
+)
+"""Claim about a thing → kinds of which it is always, sometimes and never true. No pre-training document says so."""
+
+ABSTRACT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {"creature": ("bird", "fish", "beast"), "object": ("tool", "vehicle", "garment"), "plant": ("tree", "fruit")}
+)
+"""Abstract word → kinds that it covers. No pre-training document contains it."""
+
+QUESTIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "breathe": ("bird", "beast", "person", "fish"),
+        "roll": ("vehicle",),
+        "grow": ("tree", "fruit", "person", "beast"),
+        "talk": ("person",),
+    }
+)
+"""Ability → kinds that have it. No pre-training document says so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,57 +1,46 @@
-"""Rows about how two sentences relate: pico/nli, pico/paraphrase and pico/choice."""
+"""Rows about how two texts relate: pico/nli, pico/paraphrase and pico/choice."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import Any
 
-from pretune.pico.lexicon import KIND_OF, Domain
-from pretune.pico.sentences import (
-    SLOTS,
-    Scene,
-    add_detail,
-    change_slot,
-    contradict,
-    draw_held_out,
-    draw_wrong,
-    replace_one,
-    restate,
-)
+from pretune.pico.lexicon import ABSTRACT, CLAIMS, Domain
+from pretune.pico.sentences import SLOTS, Scene, change_slot, draw_held_out, draw_wrong, restate, things
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 DIFFERENT, SAME = 0, 1
 OPTIONS = 4
 
 
-def write_nli(rng: Random, domain: Domain, index: int) -> dict[str, Any]:
-    """Premise and hypothesis; the labels take turns with ``index``, so that they are balanced.
+def write_nli(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
+    """A scene, and a claim about its thing that is always, sometimes or never true of things of that kind.
 
-    Entailment: the hypothesis says the same in other words or more generally. Neutral: it adds what the premise
-    leaves open, another quality or a more specific thing. Contradiction: the opposite quality or another thing.
+    Labels take turns with ``index`` and are independent of the claim. Training and evaluation are about different
+    things, so that what is learnt about a robin helps with a crow only if both are known to be birds.
     """
     label = index % 3
-    premise = draw_held_out(rng, domain)
-    if rng.random() < 0.25:
-        premise = change_slot(premise, "noun", KIND_OF[premise.noun])
-    hypothesis = restate(premise, rng)
-    if label == NEUTRAL:
-        hypothesis = add_detail(premise, hypothesis, rng, domain)
-    elif label == CONTRADICTION:
-        hypothesis = contradict(premise, hypothesis, rng, domain)
-    return {"premise": f"{premise} .", "hypothesis": f"{hypothesis} .", "label": label}
+    claim = rng.choice(tuple(CLAIMS))
+    thing = rng.choice(things(rng.choice(CLAIMS[claim][label]), split))
+    premise = change_slot(draw_held_out(rng, domain), "noun", thing)
+    return {"premise": f"{premise} .", "hypothesis": f"{claim} .", "label": label}
 
 
-def write_paraphrase(rng: Random, domain: Domain, index: int) -> dict[str, Any]:
-    """Two sentences that are the same up to synonyms, or differ in one word besides; labels take turns."""
+def write_paraphrase(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
+    """A scene, and the same in other words with an abstract word for its thing, which may fit or not.
+
+    Labels take turns with ``index`` and are independent of the abstract word. Training and evaluation are about
+    different things.
+    """
     label = index % 2
-    first = draw_held_out(rng, domain)
-    second = restate(first, rng, change=0.6, general=0.0)
-    if label == DIFFERENT:
-        second = replace_one(first, second, rng, domain)
+    word = rng.choice(tuple(ABSTRACT))
+    fitting = ABSTRACT[word] if label == SAME else tuple(k for w, kinds in ABSTRACT.items() if w != word for k in kinds)
+    first = change_slot(draw_held_out(rng, domain), "noun", rng.choice(things(rng.choice(fitting), split)))
+    second = change_slot(restate(first, rng), "noun", word)
     return {"first": f"{first} .", "second": f"{second} .", "label": label}
 
 
-def write_choice(rng: Random, domain: Domain, index: int, *, scenes: int = 1) -> dict[str, Any]:
+def write_choice(rng: Random, domain: Domain, index: int, split: str, *, scenes: int = 1) -> dict[str, Any]:
     """A beginning as in the corpus and four ways to go on: the right restatement, one with a first word wrong, one
     with a second word wrong, and one with both wrong.
 

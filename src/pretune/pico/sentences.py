@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from zlib import crc32
 
-from pretune.pico.lexicon import KIND_OF, KINDS, NEAR, OPPOSITES, PREPOSITIONS, SYNONYM, Domain
+from pretune.pico.lexicon import KIND_OF, KINDS, NEAR, PREPOSITIONS, SYNONYM, Domain
 
 SLOTS = ("adjective", "noun", "verb", "preposition", "place")
 HELD_OUT_SHARE = 4
@@ -35,6 +35,12 @@ def draw_scene(rng: Random, domain: Domain = NEAR) -> Scene:
         preposition=rng.choice(rng.choice(PREPOSITIONS)),
         place=rng.choice(rng.choice(domain.places)),
     )
+
+
+def things(kind: str, split: str) -> tuple[str, ...]:
+    """Things of ``kind`` that rows of ``split`` are about, where a task tests them on things it never trained on."""
+    half = len(KINDS[kind]) // 2
+    return KINDS[kind][:half] if split == "train" else KINDS[kind][half:]
 
 
 def is_held_out(scene: Scene) -> bool:
@@ -79,19 +85,6 @@ def name_kind(noun: str) -> str:
     return KIND_OF.get(noun, noun)
 
 
-def draw_other_noun(noun: str, rng: Random, domain: Domain) -> str:
-    """Draw a kind, or a thing of a kind, that ``noun`` is not."""
-    kind = rng.choice([kind for kind in domain.kinds if kind != name_kind(noun)])
-    return kind if rng.random() < 0.5 else rng.choice(KINDS[kind])
-
-
-def draw_unrelated_adjective(adjective: str, rng: Random, domain: Domain) -> str:
-    """Draw an adjective of another scale than ``adjective``'s."""
-    own = {adjective, SYNONYM[adjective], *OPPOSITES[adjective]}
-    words = [word for dimension in domain.dimensions for pole in dimension for word in pole if word not in own]
-    return rng.choice(words)
-
-
 def draw_other(word: str, rng: Random, pairs: tuple[tuple[str, str], ...]) -> str:
     """Draw a word of ``pairs`` that is neither ``word`` nor its synonym."""
     return rng.choice([other for pair in pairs if word not in pair for other in pair])
@@ -100,26 +93,6 @@ def draw_other(word: str, rng: Random, pairs: tuple[tuple[str, str], ...]) -> st
 def change_slot(scene: Scene, slot: str, word: str) -> Scene:
     """Return ``scene`` with ``word`` in ``slot``."""
     return replace(scene, **{slot: word})
-
-
-def add_detail(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
-    """Make ``again`` say more than ``said``: a thing where that has its kind, else a quality of another scale."""
-    if said.noun in KINDS:
-        return change_slot(again, "noun", rng.choice(KINDS[said.noun]))
-    return change_slot(again, "adjective", draw_unrelated_adjective(said.adjective, rng, domain))
-
-
-def contradict(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
-    """Make ``again`` say what cannot be if ``said`` is so: the opposite quality, or another thing."""
-    if rng.random() < 0.5:
-        return change_slot(again, "adjective", rng.choice(OPPOSITES[said.adjective]))
-    return change_slot(again, "noun", draw_other_noun(said.noun, rng, domain))
-
-
-def replace_one(said: Scene, again: Scene, rng: Random, domain: Domain) -> Scene:
-    """Change one content word of ``again`` so that it no longer follows from ``said``."""
-    slot = rng.choice(("adjective", "noun", "verb", "place"))
-    return change_slot(again, slot, draw_wrong(said, again, slot, rng, domain))
 
 
 def draw_wrong(said: Scene, again: Scene, slot: str, rng: Random, domain: Domain) -> str:

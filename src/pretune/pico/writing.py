@@ -12,7 +12,7 @@ QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
 """Slot that is asked for → question word."""
 
 
-def write_summary(rng: Random, domain: Domain, index: int, *, scenes: int = 3) -> dict[str, Any]:
+def write_summary(rng: Random, domain: Domain, index: int, split: str, *, scenes: int = 3) -> dict[str, Any]:
     """A document of ``scenes`` sentences about different kinds; its summary lists their kinds in order."""
     told: list[Scene] = []
     while len(told) < scenes:
@@ -25,7 +25,7 @@ def write_summary(rng: Random, domain: Domain, index: int, *, scenes: int = 3) -
     }
 
 
-def write_question(rng: Random, domain: Domain, index: int) -> dict[str, Any]:
+def write_question(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
     """Two sentences, a word of one of them, and the question, in other words, that this word answers.
 
     The question names what the sentence says besides the answer: each word by its synonym, the thing by its kind.

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+from support.configs import NLI, change
+
+from pretune.data.examples import Example
+from pretune.data.partition import (
+    LoadSplit,
+    Partition,
+    check_leak,
+    draw_sample,
+    draw_shots,
+    draw_training_rows,
+    normalise,
+    split_training_rows,
+)
+from pretune.data.sources import SOURCES, Split
+from pretune.errors import DataError
+
+TASK = change(change(NLI, "train_rows", 30), "validation_rows", 10)
+
+
+def rows(count: int, word: str = "p", start: int = 0) -> tuple[Example, ...]:
+    return tuple(Example(id=str(i), fields={"premise": f"{word} {i}"}, target="x") for i in range(start, start + count))
+
+
+def loading(**splits):
+    """A loader of splits that are in memory."""
+    return lambda task, name: Split(name=name, examples=splits[name], dropped=len(name), fingerprint=name)
+
+
+def ids(examples) -> list[str]:
+    return [example.id for example in examples]
+
+
+def test_validation_rows_are_apart_from_training_rows_and_cover_the_split():
+    partition = split_training_rows(TASK, loading(train=rows(100)))
+    assert len(partition.validation) == 10
+    assert set(ids(partition.validation)).isdisjoint(ids(partition.pool))
+    assert sorted(ids(partition.pool + partition.validation)) == sorted(ids(rows(100)))
+    assert partition.dropped == len("train")
+
+
+def test_validation_rows_are_the_same_for_every_seed_and_training_rows_are_not():
+    partitions = [split_training_rows(change(TASK, "train_rows", count), loading(train=rows(100))) for count in (5, 30)]
+    assert partitions[0].validation == partitions[1].validation
+    drawn = [draw_training_rows(partitions[1], TASK, seed=seed) for seed in (0, 0, 1)]
+    assert ids(drawn[0]) == ids(drawn[1])
+    assert set(ids(drawn[0])) != set(ids(drawn[2]))
+    for chosen in drawn:
+        assert len(set(ids(chosen))) == 30
+        assert set(ids(chosen)).isdisjoint(ids(partitions[1].validation))
+
+
+def test_fewer_rows_than_asked_for_are_all_used():
+    partition = split_training_rows(TASK, loading(train=rows(12)))
+    assert len(partition.validation) == 2  # at most a fifth
+    assert sorted(ids(draw_training_rows(partition, TASK, seed=3))) == sorted(ids(partition.pool))
+
+
+def test_split_of_its_own_is_used_for_validation():
+    task = change(TASK, "validation_split", "validation")
+    splits = loading(train=rows(20), validation=rows(50, "v", 1000))
+    partition = split_training_rows(task, splits)
+    assert partition.pool == rows(20)
+    assert len(partition.validation) == 10
+    assert set(ids(partition.validation)) <= set(ids(rows(50, "v", 1000)))
+    assert split_training_rows(task, splits).validation == partition.validation
+
+
+def test_what_cannot_be_divided_is_refused():
+    with pytest.raises(DataError, match="one training row cannot be divided"):
+        split_training_rows(TASK, loading(train=rows(1)))
+    assert len(split_training_rows(TASK, loading(train=rows(2))).validation) == 1
+    with pytest.raises(DataError, match="has no training split"):
+        split_training_rows(change(TASK, "train_split", None), loading())
+
+
+def test_sample_is_drawn_by_seed_and_keeps_the_rows_own_order():
+    examples = rows(50)
+    drawn = draw_sample(examples, limit=20, seed=0)
+    numbers = [int(example.id) for example in drawn]
+    assert len(drawn) == 20
+    assert numbers == sorted(numbers)
+    assert numbers != list(range(20))
+    assert drawn == draw_sample(examples, limit=20, seed=0)
+    assert drawn != draw_sample(examples, limit=20, seed=1)
+    assert draw_sample(examples, limit=None, seed=0) == draw_sample(examples, limit=99, seed=0) == list(examples)
+
+
+def test_shots_are_fixed_by_seed_and_come_from_the_pool():
+    partition = Partition(pool=rows(30), validation=rows(5, start=30), dropped=0)
+    shots = draw_shots(partition, 4, seed=0, evaluated=rows(5, start=100))
+    assert shots == draw_shots(partition, 4, seed=0, evaluated=rows(5, start=100))
+    assert shots != draw_shots(partition, 4, seed=1, evaluated=rows(5, start=100))
+    assert set(ids(shots)) <= set(ids(partition.pool))
+    assert draw_shots(partition, 0, seed=0, evaluated=()) == []
+
+
+def test_fewer_shots_are_the_beginning_of_more():
+    partition = Partition(pool=rows(30), validation=(), dropped=0)
+    assert draw_shots(partition, 2, seed=5, evaluated=()) == draw_shots(partition, 8, seed=5, evaluated=())[:2]
+
+
+def test_shots_are_never_evaluated_rows_in_any_spelling():
+    pool = rows(6)
+    evaluated = tuple(Example(id=f"e{i}", fields={"premise": f"  P, {i} !"}, target="y") for i in (0, 1, 2, 3))
+    for seed in range(20):
+        shots = draw_shots(Partition(pool=pool, validation=(), dropped=0), 2, seed=seed, evaluated=evaluated)
+        assert set(ids(shots)) == {"4", "5"}
+    with pytest.raises(DataError, match="shots=3: only 2 training rows are not among the evaluated ones"):
+        draw_shots(Partition(pool=pool, validation=(), dropped=0), 3, seed=0, evaluated=evaluated)
+
+
+def test_leak_check_names_the_leaked_shots():
+    check_leak(rows(3), rows(3, start=10))
+    with pytest.raises(DataError, match=r"shots \['1', '2'\] are also among the evaluated rows"):
+        check_leak(rows(3), rows(2, start=1))
+
+
+def test_texts_without_fields_are_compared_by_themselves():
+    assert normalise(Example(id="0", target="A b.")) == normalise(Example(id="1", target="a  B")) == "a b"
+
+
+def test_splits_are_read_once(monkeypatch):
+    calls = []
+
+    def read(task, split):
+        calls.append((task.name, split))
+        return [{"premise": "p", "hypothesis": "h", "label": 0 if split == "train" else -1}]
+
+    monkeypatch.setitem(SOURCES, "hub", read)
+    load = LoadSplit()
+    assert load(NLI, "train") is load(NLI, "train")
+    assert calls == [("nli", "train")]
+    with pytest.raises(DataError, match="use train, validation"):
+        load(NLI, "test")
+    load(change(NLI, "label", "label"), "train")
+    load(change(NLI, "labels", {"0": "yes"}), "train")  # another reading of the same rows
+    assert len(calls) == 3
