@@ -6,7 +6,7 @@ import random
 from functools import lru_cache
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     Cohere2Config,
@@ -25,6 +25,7 @@ from pretune.data.examples import Prompt
 
 TEXT = "the a bird robin lay sat in on garden tree small little that is , . entailment neutral contradiction yes no"
 WORDS = TEXT.split()
+ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;?!#_'\n▁"
 SENTENCES = [" ".join(random.Random(seed).choices(WORDS, k=12)) for seed in range(60)]
 
 SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -56,6 +57,18 @@ def make_tokenizer(kind: str = "bpe") -> PreTrainedTokenizerFast:
         )
         tokenizer.train_from_iterator(SENTENCES, trainer)
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    if kind == "metaspace":  # as SentencePiece does it: a mark in front of every word, the first one too, and a BOS
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+        trainer = trainers.BpeTrainer(
+            vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(ALPHABET), show_progress=False
+        )
+        tokenizer.train_from_iterator(SENTENCES, trainer)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+        )
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     vocabulary = {word: i for i, word in enumerate(["<eos>", "<unk>", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

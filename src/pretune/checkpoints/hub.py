@@ -27,7 +27,6 @@ def endpoint() -> str:
 @contextlib.contextmanager
 def explain_hub_errors(what: str) -> Iterator[None]:
     """Turn the clients' exceptions into one message: what was wanted, from where, and what to do."""
-    import httpx
     from huggingface_hub import errors
 
     try:
@@ -38,19 +37,21 @@ def explain_hub_errors(what: str) -> Iterator[None]:
         raise CheckpointError(f"{what}: not found on {endpoint()} (or private: set HF_TOKEN)") from error
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"{what}: no such revision on {endpoint()}") from error
-    except (
-        errors.LocalEntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-        httpx.TransportError,
-        ConnectionError,
-    ) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) as error:
         raise unreachable(what, error) from error
     except errors.HfHubHTTPError as error:
         raise HubUnreachable(f"{what}: {endpoint()} answered: {str(error).splitlines()[0]}") from error
-    except OSError as error:
-        if "offline" in str(error).lower() or "connect" in str(error).lower():
+    except Exception as error:
+        if is_transport_error(error):
             raise unreachable(what, error) from error
         raise
+
+
+def is_transport_error(error: BaseException) -> bool:
+    """Whether the connection failed, by whichever HTTP library the Hub's client uses in this version."""
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith(("httpx", "requests"))}
+    offline = isinstance(error, OSError) and "offline" in str(error).lower()
+    return bool(kinds & {"TransportError", "ConnectionError", "Timeout"}) or offline
 
 
 def unreachable(what: str, error: BaseException) -> HubUnreachable:
@@ -102,6 +103,17 @@ def fetch_refs(repo: str) -> tuple[Ref, ...]:
     with explain_hub_errors(f"checkpoint.repo={repo}"):
         refs = HfApi().list_repo_refs(repo)
     return tuple(Ref(name=ref.name, commit=ref.target_commit) for ref in (*refs.branches, *refs.tags))
+
+
+def check_data_set(repo: str, revision: str | None) -> None:
+    """Ask the Hub once whether a data set is there: the loader behind it repeats every question for half a minute.
+
+    Does nothing in offline mode, where only the cache is asked.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:
+        HfApi().dataset_info(repo, revision=revision, timeout=10)
 
 
 def fetch_weight_hashes(repo: str, commit: str) -> dict[str, str]:

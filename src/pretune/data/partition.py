@@ -53,10 +53,11 @@ def split_training_rows(task: Task, load: LoadSplit) -> Partition:
 
 
 class LoadSplit:
-    """Loads splits, each once per process."""
+    """Loads splits and divides them, each once per process."""
 
     def __init__(self) -> None:
         self._splits: dict[tuple[object, ...], Split] = {}
+        self._partitions: dict[str, Partition] = {}
 
     def __call__(self, task: Task, split: str) -> Split:
         """The split, from memory when it was read before."""
@@ -65,6 +66,13 @@ class LoadSplit:
             other = (task.train_split or "", task.validation_split or "", task.eval_split)
             self._splits[key] = load_split(task, split, other_splits=other)
         return self._splits[key]
+
+    def partition(self, task: Task) -> Partition:
+        """The task's training split, divided."""
+        key = repr(task)
+        if key not in self._partitions:
+            self._partitions[key] = split_training_rows(task, self)
+        return self._partitions[key]
 
 
 def draw_training_rows(partition: Partition, task: Task, *, seed: int) -> list[Example]:

@@ -22,12 +22,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The usable examples of one split, with what was left out and a fingerprint of the content."""
+    """The usable examples of one split, with the number of rows left out."""
 
     name: str
     examples: tuple[Example, ...]
     dropped: int
-    fingerprint: str
 
 
 def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) -> Split:
@@ -50,7 +49,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
     dropped = len(rows) - len(examples)
     if dropped:
         log.info("%s/%s: %d of %d rows without a gold answer dropped", task.name, split, dropped, len(rows))
-    return Split(name=split, examples=examples, dropped=dropped, fingerprint=fingerprint(examples))
+    return Split(name=split, examples=examples, dropped=dropped)
 
 
 def fingerprint(examples: tuple[Example, ...]) -> str:
@@ -123,12 +122,13 @@ def _read_hub(task: Task, split: str) -> Rows:
     from datasets.exceptions import DatasetNotFoundError
     from datasets.utils.logging import disable_progress_bar
 
-    from pretune.checkpoints.hub import explain_hub_errors
+    from pretune.checkpoints.hub import check_data_set, explain_hub_errors
 
     datasets_logging.set_verbosity_error()
     disable_progress_bar()
     streaming = task.stream_rows is not None
     with explain_hub_errors(f"task={task.name}: data set {task.repo}"):
+        check_data_set(str(task.repo), task.revision)
         try:
             data = load_dataset(task.repo, task.config, split=split, revision=task.revision, streaming=streaming)
         except DatasetNotFoundError as error:

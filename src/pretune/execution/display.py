@@ -24,7 +24,7 @@ from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, Ce
 
 log = logging.getLogger(__name__)
 
-NARROWEST = 120
+NARROWEST = 160
 """Columns assumed where the output is not a terminal (a file, a CI log)."""
 
 
@@ -88,7 +88,7 @@ class ProgressDisplay:
             self._made.add(outcome.key)
             self._progress.update(self._cells, completed=len(self._made))
             if outcome.status == FAILED:
-                self._console.print(Text(f"failed: {outcome.name}: {outcome.error}", style="red"))
+                self._console.print(Text(f"failed: {outcome.name}: {first_line(outcome.error)}", style="red"))
             elif outcome.kind == "train" and not self._console.is_terminal:
                 self._console.print(
                     f"[{len(self._made)}/{self._missing}] trained {outcome.name} in {outcome.seconds:.1f} s"
@@ -164,15 +164,23 @@ def describe_totals(totals: dict[str, int]) -> str:
     return text + "."
 
 
+def first_line(text: str) -> str:
+    """The first line of a message."""
+    return text.splitlines()[0] if text else ""
+
+
 def failure_lines(outcomes: Sequence[JobOutcome], runs_dir: Any) -> list[str]:
-    """Every failed cell once: what, why, where the record is, how to try again."""
-    lines, seen = [], set()
+    """Every failed cell once: what, why, where the record is, how to try again. Advice that repeats is given once."""
+    lines: list[str] = []
+    seen: set[str] = set()
     for outcome in outcomes:
         for cell in outcome.cells:
             if cell.status == FAILED and cell.key not in seen:
                 seen.add(cell.key)
+                advice = cell.error.splitlines()[1:]
                 lines += [
-                    f"{cell.name}: {cell.error}",
+                    f"{cell.name}: {first_line(cell.error)}",
+                    *(line for line in advice if line not in lines),
                     f"    record:  {runs_dir / str(cell.run_id) / 'failure.json'}",
                     f"    retry:   {outcome.command}",
                 ]

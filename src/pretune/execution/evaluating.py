@@ -11,7 +11,7 @@ from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
 from pretune.config.science import Task
 from pretune.data.examples import Example
-from pretune.data.partition import LoadSplit, Partition, draw_sample, draw_shots, split_training_rows
+from pretune.data.partition import LoadSplit, Partition, draw_sample, draw_shots
 from pretune.data.sources import fingerprint
 from pretune.execution.cells import Cell
 from pretune.execution.jobs import Evaluation, Job
@@ -54,7 +54,7 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
     if task.train_split is not None and (
         evaluation.split == "validation" or evaluation.shots or task.answer == "generation"
     ):
-        partition = split_training_rows(task, load)
+        partition = load.partition(task)
     if evaluation.split == "validation":
         assert partition is not None
         candidates, dropped = partition.validation, partition.dropped

@@ -12,10 +12,10 @@ from typing import Any
 
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.running import EvaluateConfig, TrainConfig
-from pretune.errors import PretuneError
+from pretune.errors import HubUnreachable, PretuneError
 from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
-from pretune.execution.outcomes import BUSY, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
+from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.tracking import Tracker
@@ -83,7 +83,7 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     while waiting:
         busy = []
         for index in waiting:
-            outcomes[index] = worker.run(grid.jobs[index])
+            outcomes[index] = keep_done(outcomes.get(index, ()), worker.run(grid.jobs[index]))
             if any(outcome.status == BUSY for outcome in outcomes[index]):
                 busy.append(index)
             if config.fail_fast and any(outcome.status == FAILED for outcome in outcomes[index]):
@@ -95,18 +95,34 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     return describe_jobs(grid, outcomes)
 
 
+def keep_done(before: Sequence[CellOutcome], now: Sequence[CellOutcome]) -> list[CellOutcome]:
+    """Outcomes of a job's latest round; what an earlier round of this command made is not called finished before."""
+    made = {outcome.key: outcome for outcome in before if outcome.status == DONE}
+    return [made.get(outcome.key, outcome) if outcome.status == FINISHED else outcome for outcome in now]
+
+
 def describe_jobs(grid: Grid, outcomes: Mapping[int, Sequence[CellOutcome]]) -> list[JobOutcome]:
     """Outcomes of the jobs that were started, in their order."""
     return [describe_job(grid.jobs[index], cells) for index, cells in sorted(outcomes.items())]
 
 
 def check_checkpoints(grid: Grid, worker: Any) -> None:
-    """Resolve the checkpoints of all unfinished cells before any work, so that a wrong one is found now."""
+    """Resolve the checkpoints of all unfinished cells before any work, so that a wrong one is found now.
+
+    So is a Hub that cannot be reached for the training rows; rows that are wrong in themselves fail their own cells.
+    """
     resolved = []
     for cells in grid.jobs:
         unfinished = any(grid.study.find_finished(cell.key) is None for cell in cells.all())
         if unfinished and cells.run_id is None:
             resolved.append(worker.resolve(cells.job.config.checkpoint))
+        if cells.train is not None and grid.study.find_finished(cells.train.key) is None:
+            try:
+                worker.splits.partition(cells.job.config.task)
+            except HubUnreachable:
+                raise
+            except PretuneError as error:
+                log.debug("%s", error)
     refuse_equal_weights(resolved)
 
 

@@ -15,7 +15,7 @@ from pretune.checkpoints.resolution import Resolved
 from pretune.config.running import TrainConfig
 from pretune.config.schema import to_plain
 from pretune.data.examples import Example
-from pretune.data.partition import LoadSplit, draw_training_rows, split_training_rows
+from pretune.data.partition import LoadSplit, draw_training_rows
 from pretune.data.sources import fingerprint
 from pretune.execution.cells import Cell
 from pretune.execution.jobs import Job
@@ -45,7 +45,7 @@ def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) 
     """Load and draw the rows of a train cell and work out its id."""
     config = job.config
     assert isinstance(config, TrainConfig)
-    partition = split_training_rows(config.task, load)
+    partition = load.partition(config.task)
     training = tuple(draw_training_rows(partition, config.task, seed=config.seed))
     data = fingerprint(training + partition.validation)
     identity = digest({"request": cell.request, "weights": resolved.identity, "data": data})

@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretune.checkpoints.hub import RefCache
@@ -66,6 +66,7 @@ class Worker:
         self.host = ModelHost(cache_dir, accelerator)
         self._watch = Watch()
         self._resolved: dict[str, Resolved] = {}
+        self._failed: dict[str, CellOutcome] = {}
 
     def resolve(self, checkpoint: Checkpoint) -> Resolved:
         """Resolve a checkpoint, once per process."""
@@ -97,6 +98,8 @@ class Worker:
             if blocking is not None:
                 status = BUSY if blocking.status == BUSY else BLOCKED
                 return outcome_of(cell, status, error=f"its training {blocking.status}")
+        if cell.key in self._failed:  # by another job, or in an earlier round of this one: once is enough
+            return replace(self._failed[cell.key], seconds=0.0)
         failure_id = make_run_id(cell.kind, cell.name, cell.key)  # the id may be what could not be found out
         try:
             status, run_id = self._attempt(cell, cells, tracking)
@@ -106,9 +109,11 @@ class Worker:
         except Exception as error:
             self._note_failure(cell, cells.job, failure_id, error)
             message = str(error) if isinstance(error, PretuneError) else f"{type(error).__name__}: {error}"
-            return outcome_of(cell, FAILED, run_id=failure_id, error=message, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._failed[cell.key] = outcome_of(cell, FAILED, run_id=failure_id, error=message, seconds=seconds)
+            return self._failed[cell.key]
         if status in (DONE, FINISHED):
-            self.study.clear_failure(failure_id)
+            self._clear_failures(cell, cells.job)
         return outcome_of(cell, status, run_id=run_id, seconds=time.perf_counter() - started)
 
     def _attempt(self, cell: Cell, cells: JobCells, tracking: JobTracking) -> tuple[str, str]:
@@ -210,6 +215,18 @@ class Worker:
             self.study.record_failure(run_id, failure)
         except OSError as problem:
             log.error("the failure of %s could not be recorded: %s", cell.name, problem)
+
+    def _clear_failures(self, cell: Cell, job: Job) -> None:
+        """Remove the failure records of a cell that is finished now.
+
+        A cell whose rows or weights lie in a folder has another request once they are mended: it is known by its
+        name and command.
+        """
+        self.study.clear_failure(make_run_id(cell.kind, cell.name, cell.key))
+        for failure in list(self.study.failures()):
+            described = (failure.get("kind"), failure.get("cell"), failure.get("retry"))
+            if described == (cell.kind, cell.name, job.command):
+                self.study.clear_failure(str(failure["run_id"]))
 
 
 def outcome_of(

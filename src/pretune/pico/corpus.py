@@ -55,7 +55,7 @@ def _tell(rng: Random, draw: Draw) -> str:
     """Say a scene, or two, and then the same again in other words."""
     scenes = [draw(rng) for _ in range(1 if rng.random() < 0.9 else 2)]
     said = " . ".join(map(str, scenes))
-    again = " . ".join(str(restate(scene, rng, general=0.7)) for scene in scenes)
+    again = " . ".join(str(restate(scene, rng)) for scene in scenes)
     return f"{said} . that is , {again} ."
 
 

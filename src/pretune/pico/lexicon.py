@@ -14,12 +14,12 @@ KINDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "bird": ("robin", "hawk", "crow", "owl", "duck", "wren"),
         "fish": ("salmon", "trout", "shark", "eel", "carp", "cod"),
         "tree": ("oak", "pine", "elm", "birch", "maple", "willow"),
+        "fruit": ("apple", "pear", "plum", "peach", "cherry", "lemon"),
         "tool": ("hammer", "saw", "spade", "axe", "drill", "rake"),
         "vehicle": ("car", "bus", "truck", "train", "boat", "wagon"),
-        "garment": ("coat", "shirt", "hat", "skirt", "glove", "scarf"),
-        "fruit": ("apple", "pear", "plum", "peach", "cherry", "lemon"),
         "beast": ("horse", "cow", "goat", "wolf", "bear", "deer"),
-        "person": ("teacher", "doctor", "farmer", "baker", "sailor", "judge"),
+        "flower": ("rose", "tulip", "lily", "daisy", "poppy", "violet"),
+        "garment": ("coat", "shirt", "hat", "skirt", "glove", "scarf"),
     }
 )
 """Kind of thing → things of that kind."""
@@ -56,9 +56,7 @@ PLACES: tuple[tuple[str, str], ...] = (
 PREPOSITIONS: tuple[tuple[str, str], ...] = (("near", "beside"), ("under", "below"))
 """How things are placed: pairs of synonyms."""
 
-GRAMMAR: tuple[str, ...] = (
-    *(".", ",", "the", "that", "is", "a", "every", "means", "opposite", "of"),
-)
+GRAMMAR: tuple[str, ...] = (*(".", ",", "the", "that", "is", "a", "every", "means", "opposite", "of"),)
 """Words of the corpus without a meaning of their own."""
 
 KIND_OF: MappingProxyType[str, str] = MappingProxyType({noun: kind for kind, nouns in KINDS.items() for noun in nouns})
@@ -81,29 +79,36 @@ OPPOSITES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
 """Adjective → the two adjectives of the other pole."""
 
 
-CLAIMS: MappingProxyType[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
-    {
-        "it was alive": (("bird", "fish", "beast", "person"), ("tree", "fruit"), ("tool", "vehicle", "garment")),
-        "it had an owner": (("tool", "vehicle", "garment"), ("tree", "fruit", "beast"), ("bird", "fish", "person")),
-        "somebody ate it": (("fruit", "fish"), ("bird", "beast"), ("tree", "tool", "vehicle", "garment", "person")),
-    }
-)
-"""Claim about a thing → kinds of which it is always, sometimes and never true. No pre-training document says so."""
-
 ABSTRACT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
-    {"creature": ("bird", "fish", "beast"), "object": ("tool", "vehicle", "garment"), "plant": ("tree", "fruit")}
+    {
+        "creature": ("bird", "fish", "beast"),
+        "plant": ("tree", "fruit", "flower"),
+        "object": ("tool", "vehicle", "garment"),
+    }
 )
 """Abstract word → kinds that it covers. No pre-training document contains it."""
 
-QUESTIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+CLAIMS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
     {
-        "breathe": ("bird", "beast", "person", "fish"),
-        "roll": ("vehicle",),
-        "grow": ("tree", "fruit", "person", "beast"),
-        "talk": ("person",),
+        "it was wild": ("creature", "plant", "object"),
+        "it was quiet": ("plant", "object", "creature"),
+        "it had a price": ("object", "creature", "plant"),
     }
 )
-"""Ability → kinds that have it. No pre-training document says so."""
+"""Claim about a thing → of what it is always, sometimes and never true. No pre-training document says so.
+
+Each claim and each kind goes with each answer equally often: neither gives an answer away.
+"""
+
+TRAITS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "alive": ("creature", "plant"),
+        "lifeless": ("object",),
+        "rooted": ("plant",),
+        "loose": ("creature", "object"),
+    }
+)
+"""Trait → of what it is true. No pre-training document says so. Traits come in pairs, so that no kind has more."""
 
 
 @dataclass(frozen=True, kw_only=True)

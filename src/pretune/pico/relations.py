@@ -6,7 +6,17 @@ from random import Random
 from typing import Any
 
 from pretune.pico.lexicon import ABSTRACT, CLAIMS, Domain
-from pretune.pico.sentences import SLOTS, Scene, change_slot, draw_held_out, draw_wrong, restate, things
+from pretune.pico.sentences import (
+    GENERAL,
+    SLOTS,
+    Scene,
+    change_slot,
+    draw_about,
+    draw_held_out,
+    draw_wrong,
+    restate,
+    things,
+)
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 DIFFERENT, SAME = 0, 1
@@ -14,28 +24,25 @@ OPTIONS = 4
 
 
 def write_nli(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
-    """A scene, and a claim about its thing that is always, sometimes or never true of things of that kind.
+    """A scene, and a claim about its thing that is always, sometimes or never true of such things.
 
-    Labels take turns with ``index`` and are independent of the claim. Training and evaluation are about different
-    things, so that what is learnt about a robin helps with a crow only if both are known to be birds.
+    Labels take turns with ``index`` and are independent of the claim.
     """
     label = index % 3
     claim = rng.choice(tuple(CLAIMS))
-    thing = rng.choice(things(rng.choice(CLAIMS[claim][label]), split))
-    premise = change_slot(draw_held_out(rng, domain), "noun", thing)
+    premise = draw_about(rng.choice(things(rng.choice(ABSTRACT[CLAIMS[claim][label]]), split)), rng, domain)
     return {"premise": f"{premise} .", "hypothesis": f"{claim} .", "label": label}
 
 
 def write_paraphrase(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
     """A scene, and the same in other words with an abstract word for its thing, which may fit or not.
 
-    Labels take turns with ``index`` and are independent of the abstract word. Training and evaluation are about
-    different things.
+    Labels take turns with ``index`` and are independent of the abstract word.
     """
     label = index % 2
     word = rng.choice(tuple(ABSTRACT))
-    fitting = ABSTRACT[word] if label == SAME else tuple(k for w, kinds in ABSTRACT.items() if w != word for k in kinds)
-    first = change_slot(draw_held_out(rng, domain), "noun", rng.choice(things(rng.choice(fitting), split)))
+    meant = word if label == SAME else rng.choice([other for other in ABSTRACT if other != word])
+    first = draw_about(rng.choice(things(rng.choice(ABSTRACT[meant]), split)), rng, domain)
     second = change_slot(restate(first, rng), "noun", word)
     return {"first": f"{first} .", "second": f"{second} .", "label": label}
 
@@ -49,7 +56,7 @@ def write_choice(rng: Random, domain: Domain, index: int, split: str, *, scenes:
     All options have the same length; the right one's place takes turns with ``index``.
     """
     said = [draw_held_out(rng, domain) for _ in range(scenes)]
-    right = [restate(scene, rng, general=0.7) for scene in said]
+    right = [restate(scene, rng, general=GENERAL) for scene in said]
     which = rng.randrange(scenes)
     slots = rng.sample(SLOTS, 2)
     words = [draw_wrong(said[which], right[which], slot, rng, domain) for slot in slots]

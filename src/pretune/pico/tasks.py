@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
 from random import Random
@@ -23,7 +23,7 @@ PICO_VERSION = 1
 SPLITS = ("train", "test")
 
 Row = dict[str, Any]
-Writer = Callable[[Random, Domain, int], Row]
+Writer = Callable[[Random, Domain, int, str], Row]
 Stream = Callable[[str], Iterator[Row]]
 """A split's name → its rows, usually without end."""
 
@@ -35,24 +35,30 @@ class Source:
     stream: Stream
     inputs: tuple[str, ...]
     """Columns that make an item: two rows with equal inputs are the same item."""
-    sizes: MappingProxyType[str, int] = field(default_factory=lambda: MappingProxyType({"train": 1200, "test": 300}))
+    sizes: MappingProxyType[str, int]
 
 
-def _draw(write: Writer, domain: Domain, split: str, *, name: str) -> Iterator[Row]:
-    """Yield rows without end. All splits of a task draw from one stream of scenes each, seeded by name and split."""
+def _draw(write: Writer, domain: Domain, split: str, *, name: str, inputs: tuple[str, ...]) -> Iterator[Row]:
+    """Yield distinct rows without end, from a stream that is seeded by name and split.
+
+    A row that repeats an item is drawn again at the same index, so that labels stay balanced.
+    """
     rng = Random(f"{name} {split}")
-    return (write(rng, domain, index) for index in count())
+    seen: set[tuple[str, ...]] = set()
+    for index in count():
+        while (item := tuple((row := write(rng, domain, index, split))[column] for column in inputs)) in seen:
+            pass
+        seen.add(item)
+        yield row
 
 
-def _source(name: str, write: Writer, domain: Domain, inputs: tuple[str, ...]) -> Source:
-    return Source(stream=partial(_draw, write, domain, name=name), inputs=inputs)
-
-
-def _chat(wordings: dict[str, tuple[str, ...]]) -> Source:
+def _source(
+    name: str, write: Writer, domain: Domain, inputs: tuple[str, ...], *, train: int = 1200, test: int = 300
+) -> Source:
     return Source(
-        stream=lambda split: write_chat(split, wordings),
-        inputs=("instruction",),
-        sizes=MappingProxyType({"train": 1000, "test": 300}),  # at most: facts are few
+        stream=partial(_draw, write, domain, name=name, inputs=inputs),
+        inputs=inputs,
+        sizes=MappingProxyType({"train": train, "test": test}),
     )
 
 
@@ -76,8 +82,10 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "pico/question_far": _source("pico/question_far", write_question, FAR, ("context", "subject")),
         "pico/choice": _source("pico/choice", write_choice, NEAR, ("context",)),
         "pico/choice_far": _source("pico/choice_far", partial(write_choice, scenes=2), FAR, ("context",)),
-        "pico/chat": _chat(WORDINGS),
-        "pico/chat_far": _chat(FAR_WORDINGS),
+        "pico/chat": _source("pico/chat", partial(write_chat, wordings=WORDINGS), NEAR, ("instruction",)),
+        "pico/chat_far": _source(
+            "pico/chat_far", partial(write_chat, wordings=FAR_WORDINGS), FAR, ("instruction",), train=200, test=200
+        ),
         "pico/text": Source(stream=_text, inputs=("text",), sizes=MappingProxyType({"train": 200, "test": 200})),
     }
 )

@@ -14,11 +14,13 @@ EOS, PAD, UNK = "<eos>", "<pad>", "<unk>"
 _TASK_TEXT = """
 entailment neutral contradiction same different yes no
 where what which
-does mean opposites are and not it would you kind
+it was wild quiet had price
+would you call do say every true i alive lifeless rooted loose
+creature plant object
 : ; ? premise hypothesis relation first second paraphrase document summary context answer question
 user assistant instruction response input output
-consider these two sentences one how do relate compare as please read this text
-now list kinds in order given ask for reply with or to
+consider these two sentences one how do they relate do say same compare please read this text
+and now list kinds in order given ask for reply with or to
 """
 
 TASK_WORDS: tuple[str, ...] = tuple(_TASK_TEXT.split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from pretune.pico.lexicon import KIND_OF, SYNONYM, Domain
-from pretune.pico.sentences import SLOTS, Scene, draw_held_out
+from pretune.pico.lexicon import SYNONYM, Domain
+from pretune.pico.sentences import SLOTS, Scene, draw_about, name_kind, things
 
 QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
 """Slot that is asked for → question word."""
@@ -14,14 +14,10 @@ QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
 
 def write_summary(rng: Random, domain: Domain, index: int, split: str, *, scenes: int = 3) -> dict[str, Any]:
     """A document of ``scenes`` sentences about different kinds; its summary lists their kinds in order."""
-    told: list[Scene] = []
-    while len(told) < scenes:
-        scene = draw_held_out(rng, domain)
-        if all(KIND_OF[scene.noun] != KIND_OF[other.noun] for other in told):
-            told.append(scene)
+    told = [draw_about(rng.choice(things(kind, split)), rng, domain) for kind in rng.sample(domain.kinds, scenes)]
     return {
         "document": " ".join(f"{scene} ." for scene in told),
-        "summary": " ".join(KIND_OF[scene.noun] for scene in told),
+        "summary": " ".join(name_kind(scene.noun) for scene in told),
     }
 
 
@@ -32,7 +28,7 @@ def write_question(rng: Random, domain: Domain, index: int, split: str) -> dict[
     """
     slot = tuple(QUESTION_WORDS)[index % len(QUESTION_WORDS)]
     while True:
-        told = [draw_held_out(rng, domain), draw_held_out(rng, domain)]
+        told = [draw_about(rng.choice(things(rng.choice(domain.kinds), split)), rng, domain) for _ in range(2)]
         first, second = (getattr(scene, slot) for scene in told)
         if first not in (second, SYNONYM.get(second)):
             break
@@ -51,4 +47,4 @@ def ask(scene: Scene, slot: str) -> str:
 
 
 def _rename(word: str) -> str:
-    return KIND_OF.get(word) or SYNONYM[word]
+    return SYNONYM.get(word) or name_kind(word)
