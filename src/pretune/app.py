@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +98,10 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, PretuneError):
         sys.stderr.write(f"error: {error}\n")
         return USAGE if isinstance(error, UsageError) else FAILURE
-    from hydra.errors import CompactHydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from pretune.config.diagnosis import diagnose, is_refusal
 
-    if isinstance(error, CompactHydraException | OmegaConfBaseException):
-        from pretune.config.diagnosis import diagnose
-
-        sys.stderr.write(f"error: {diagnose(error, sys.argv)}\n")
+    if is_refusal(error):
+        sys.stderr.write(f"error: {diagnose(typing.cast(Exception, error), sys.argv)}\n")
         return USAGE
     if isinstance(error, OSError):
         sys.stderr.write(f"error: {error.strerror or error}: {error.filename or ''}\n")

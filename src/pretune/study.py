@@ -95,6 +95,15 @@ def _has_key(script: str, override: str) -> bool:
     return override.partition("=")[0].split(".")[0] in (*fields, "experiment", "hydra")
 
 
+def check_keys(plan: StudyPlan, extra: Sequence[str]) -> None:
+    """Refuse an argument whose key no step has: it would be left out of every call without a word."""
+    scripts = {step.script for step in plan.steps}
+    for text in extra:
+        if not any(_has_key(script, text) for script in scripts):
+            keys = {key for script in scripts for key in SCRIPTS[script].__dataclass_fields__}  # type: ignore[attr-defined]
+            raise UsageError(f"{text}: no step of study '{plan.name}' has this key; {suggest(text.split('=')[0], keys)}")
+
+
 def run_study(plan: StudyPlan, root: Path, extra: Sequence[str]) -> int:
     """Run the steps one after another; stop at the first that fails. Return the exit status."""
     chosen = [text.partition("=")[2] for text in extra if text.startswith("study_dir=")]
@@ -124,7 +133,9 @@ def main(arguments: Sequence[str]) -> int:
         wrong = [text for text in arguments[1:] if "=" not in text]
         if wrong:
             raise UsageError(f"{wrong[0]}: further arguments must be key=value")
-        return run_study(read_study(root, arguments[0]), root, arguments[1:])
+        plan = read_study(root, arguments[0])
+        check_keys(plan, arguments[1:])
+        return run_study(plan, root, arguments[1:])
     except PretuneError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2 if isinstance(error, UsageError) else 1

@@ -5,8 +5,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.configs import CONFIG, FORMAT, NLI, change
-from support.models import SENTENCES, make_encoder, make_model, make_tokenizer
 from transformers import PreTrainedTokenizer
 
 from pretune.data.encoding import Encoder, boundary
@@ -15,6 +13,8 @@ from pretune.data.rendering import render
 from pretune.errors import DataError
 from pretune.evaluation import evaluate
 from pretune.training.finetune import encode_rows
+from support.configs import CONFIG, FORMAT, NLI, change
+from support.models import SENTENCES, make_encoder, make_model, make_tokenizer
 
 KINDS = ("bpe", "word", "metaspace")
 
@@ -41,7 +41,6 @@ def decode(encoder: Encoder, ids) -> str:
 def test_tokens_are_those_of_the_whole_text(kind, text, completion):
     encoder = make_encoder(kind)
     encoded = encoder.encode(prompt_of(text, completion), completion)
-    assert list(encoded.ids) == list(encoder.bos) + encoder.tokenizer(text + completion, add_special_tokens=False)["input_ids"]
     assert encoded.ids == tuple(encoder.tokenizer(text + completion)["input_ids"])
     assert encoded.completion == encoded.ids[encoded.context :]
     assert encoded.cut == 0
@@ -183,8 +182,8 @@ def test_any_text_is_split_between_prompt_and_completion_without_loss(kind, text
     expected = encoder.tokenizer(text + completion)["input_ids"] + ([encoder.tokenizer.eos_token_id] if end else [])
     assert list(encoded.ids) == expected
     assert len(encoder.bos) <= encoded.context <= len(encoded.ids)
-    offsets = encoder.tokenizer(text + completion, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    inside = [end_ <= len(text) for _, end_ in offsets]
+    whole = encoder.tokenizer(text + completion, add_special_tokens=False, return_offsets_mapping=True)
+    inside = [end_ <= len(text) for _, end_ in whole["offset_mapping"]]
     assert all(inside[: encoded.context - len(encoder.bos)])
     assert not any(later > earlier for earlier, later in pairwise(inside))
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from support.configs import NLI, change
 
 from pretune.data.examples import Example
 from pretune.data.partition import (
@@ -16,6 +15,7 @@ from pretune.data.partition import (
 )
 from pretune.data.sources import SOURCES, Split
 from pretune.errors import DataError
+from support.configs import NLI, change
 
 TASK = change(change(NLI, "train_rows", 30), "validation_rows", 10)
 

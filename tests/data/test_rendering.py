@@ -3,8 +3,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.configs import FORMAT, NLI, option_names, read_option
-from support.rows import ROWS
 
 from pretune.config.science import Format, Task, Template
 from pretune.data.examples import Example
@@ -12,6 +10,8 @@ from pretune.data.readers import choose_reader
 from pretune.data.rendering import choose_template, fill, render
 from pretune.data.sources import SOURCES
 from pretune.errors import DataError
+from support.configs import FORMAT, NLI, option_names, read_option
+from support.rows import ROWS
 
 EXAMPLE = Example(
     id="0",
@@ -86,7 +86,7 @@ def test_unknown_field_is_an_error_with_the_fields_there_are(pattern):
 
 def test_unknown_family_is_an_error_with_the_families_there_are():
     task = Task(name="t", family="nil")
-    with pytest.raises(DataError, match=r"format=default: no template for family 'nil' of task 't'; did you mean nli\?"):
+    with pytest.raises(DataError, match=r"format=default: no template for family 'nil' of .*; did you mean nli\?"):
         render(EXAMPLE, FORMAT, task)
 
 

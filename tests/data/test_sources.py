@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.configs import NLI, change
 
 from pretune.data.sources import fingerprint, hash_path, load_split
 from pretune.errors import DataError
+from support.configs import NLI, change
 
 ROWS = [{"premise": f"p{i}", "hypothesis": "h", "label": i % 3} for i in range(6)]
 
@@ -108,7 +108,7 @@ def test_hidden_labels_are_refused_with_the_split_to_use(task):
     write_lines(task, "test", *[json.dumps({**row, "label": -1}) for row in ROWS])
     with pytest.raises(DataError) as caught:
         load_split(task, "test", other_splits=("train", "", "validation", "test"))
-    assert str(caught.value).startswith("task=nli: all 6 rows of split 'test' have hidden labels; use train, validation")
+    assert str(caught.value).startswith("task=nli: all 6 rows of split 'test' have hidden labels; use train, valid")
 
 
 def test_missing_column_names_the_columns(task):

@@ -32,7 +32,7 @@ PRELOADED = [
     "rouge_score.rouge_scorer",
     "hydra._internal.hydra",
 ]
-TIMEOUT = 300.0
+TIMEOUT = 120.0
 NO_HUB = "http://127.0.0.1:9"
 """An address at which nothing answers."""
 

@@ -62,7 +62,10 @@ def make_tokenizer(kind: str = "bpe") -> PreTrainedTokenizerFast:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
         tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
         trainer = trainers.BpeTrainer(
-            vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=list(ALPHABET), show_progress=False
+            vocab_size=200,
+            special_tokens=["<unk>", "<s>", "</s>"],
+            initial_alphabet=list(ALPHABET),
+            show_progress=False,
         )
         tokenizer.train_from_iterator(SENTENCES, trainer)
         tokenizer.post_processor = processors.TemplateProcessing(

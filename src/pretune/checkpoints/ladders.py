@@ -32,7 +32,7 @@ def is_built(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The ladder's manifest: recipe, per step the weights' SHA-256 and held-out loss, time and machine."""
+    """The ladder's manifest: recipe, parameters, training loss at each step, time and threads."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "ladder.json").read_text())
     except ValueError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def load_model(folder: Path) -> PreTrainedModel:
     """Load a causal language model in fp32. Raises :class:`CheckpointError` for missing or non-finite weights."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -27,7 +28,7 @@ def load_model(folder: Path) -> PreTrainedModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: no loadable causal language model: {str(error).splitlines()[0]}") from error
     if report.get("missing_keys") or report.get("mismatched_keys"):
         missing = sorted(str(key) for key in (*report["missing_keys"], *report.get("mismatched_keys", ())))

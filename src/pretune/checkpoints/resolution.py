@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretune.checkpoints.hub import RefCache, download_weights, fetch_weight_hashes
+from pretune.checkpoints.hub import RefCache, download_weights
 from pretune.checkpoints.ladders import ladder_dir
 from pretune.checkpoints.revisions import find_named_revision, find_revision, parse_revisions
 from pretune.config.science import Checkpoint
@@ -61,20 +61,21 @@ def resolve(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
 
 def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
     assert checkpoint.recipe is not None
-    if not isinstance(checkpoint.step, int):
+    if checkpoint.step not in checkpoint.recipe.stage.save_steps:
         steps = ", ".join(map(str, checkpoint.recipe.stage.save_steps))
         raise CheckpointError(f"checkpoint.step={checkpoint.step}: name a step of the ladder; valid: {steps}")
+    step = int(checkpoint.step)
     stage = checkpoint.recipe.stage
     return Resolved(
         checkpoint=checkpoint,
         label=label_of(checkpoint),
-        step=checkpoint.step,
-        tokens=checkpoint.step * stage.batch_size * stage.sequence_length,
+        step=step,
+        tokens=step * stage.batch_size * stage.sequence_length,
         phase=checkpoint.phase,
         revision=None,
         commit=None,
         hashes={},
-        identity=digest({"recipe": describe_recipe(checkpoint.recipe), "step": checkpoint.step}),
+        identity=digest({"recipe": describe_recipe(checkpoint.recipe), "step": step}),
         pretrain_seed=checkpoint.recipe.seed,
     )
 
@@ -113,7 +114,7 @@ def _resolve_hub(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
         named = {r.name: r for r in parse_revisions(checkpoint, known)}
         step = named[name].step if name in named else checkpoint.final_step if name == "main" else None
         tokens = named[name].tokens if name in named else _tokens(checkpoint, step)
-    hashes = fetch_weight_hashes(repo, commit)
+    hashes = refs.weight_hashes(repo, commit)
     return Resolved(
         checkpoint=checkpoint,
         label=label_of(checkpoint),
@@ -142,7 +143,9 @@ def refuse_equal_weights(resolved: Sequence[Resolved]) -> None:
         if not item.hashes:
             continue
         other = seen.setdefault(digest(item.hashes), item)
-        if (other.revision, other.checkpoint.path) != (item.revision, item.checkpoint.path) and other.step != item.step:
+        if other.identity == item.identity and other.step == item.step:
+            continue  # one point asked for twice, or one folder's content in two places
+        if other.step is None or other.step != item.step:
             raise CheckpointError(
                 f"{other.label} and {item.label} of {item.checkpoint.repo or item.checkpoint.path} have equal weights "
                 f"(SHA-256 {next(iter(item.hashes.values()))[:16]}…): one of them is not what its name says"

@@ -40,7 +40,12 @@ def parse_revisions(checkpoint: Checkpoint, refs: Iterable[Ref]) -> list[Revisio
     """Revisions whose whole name matches the family's pattern, by phase and step."""
     if checkpoint.pattern is None:
         return []
-    pattern = re.compile(checkpoint.pattern)
+    try:
+        pattern = re.compile(checkpoint.pattern)
+    except re.error as error:
+        raise CheckpointError(f"checkpoint.pattern={checkpoint.pattern}: no regular expression: {error}") from None
+    if "step" not in pattern.groupindex:
+        raise CheckpointError(f"checkpoint.pattern={checkpoint.pattern}: has no group (?P<step>…)")
     found = []
     for ref in refs:
         match = pattern.fullmatch(ref.name)
@@ -59,6 +64,8 @@ def parse_revisions(checkpoint: Checkpoint, refs: Iterable[Ref]) -> list[Revisio
 
 def find_revision(checkpoint: Checkpoint, refs: Sequence[Ref]) -> Revision:
     """The revision of ``checkpoint.step`` in ``checkpoint.phase``; an error names the nearest existing steps."""
+    if not isinstance(checkpoint.step, int):
+        raise CheckpointError(f"checkpoint.step={checkpoint.step}: stands for several steps; name one or sweep")
     revisions = [r for r in parse_revisions(checkpoint, refs) if r.phase == checkpoint.phase]
     for revision in revisions:
         if revision.step == checkpoint.step:
@@ -68,7 +75,7 @@ def find_revision(checkpoint: Checkpoint, refs: Sequence[Ref]) -> Revision:
             f"checkpoint.step={checkpoint.step}: none of the {len(refs)} branches and tags of {checkpoint.repo} "
             f"matches checkpoint.pattern={checkpoint.pattern} in phase '{checkpoint.phase}'"
         )
-    wanted = int(checkpoint.step or 0)
+    wanted = checkpoint.step
     nearest = sorted(sorted(revisions, key=lambda r: abs(r.step - wanted))[:4], key=lambda r: r.step)
     raise CheckpointError(
         f"checkpoint.step={checkpoint.step}: {checkpoint.repo} has no such step; nearest: "

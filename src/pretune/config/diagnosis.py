@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether Hydra refused a command line by ``error``; a choice that is no name it refuses by a plain ValueError."""
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        return True
+    return isinstance(error, ValueError) and str(error).startswith("Config group override")
+
+
 def diagnose(error: Exception, argv: Sequence[str]) -> str:
     """One message about everything that is wrong with the command line ``argv``, which Hydra refused by ``error``."""
     script = Path(argv[0]).resolve()
@@ -60,7 +70,7 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
     """Yield what is wrong with each override by itself, then what the validator says of all valid ones."""
     from hydra.core.object_type import ObjectType
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     parser = OverridesParser.create(config_loader=loader)
     choices: list[str] = []
@@ -68,10 +78,10 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
     for text in overrides:
         try:
             override = parser.parse_override(text)
-        except OverrideParseException as error:
-            yield Problem(
-                key=text.split("=")[0], value=text.partition("=")[2], message=first_lines(error).splitlines()[0]
-            )
+        except HydraException as error:
+            key, equals, value = text.partition("=")
+            message = first_lines(error).splitlines()[0] if equals else "is not of the form key=value"
+            yield Problem(key=key, value=value, message=message)
             continue
         if override.is_sweep_override() and not sweeping:
             yield Problem(key=override.key_or_group, value=text.partition("=")[2], message="several values need -m")

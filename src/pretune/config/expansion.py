@@ -38,6 +38,8 @@ class Axis:
     texts: tuple[str, ...]
     is_value: bool
     """Whether it sets a plain value (as opposed to choosing from a group, adding or deleting)."""
+    changes_keys: bool
+    """Whether it adds or deletes a key."""
 
 
 def expand(
@@ -45,28 +47,27 @@ def expand(
 ) -> Iterator[Point]:
     """Yield every point of the grid that ``arguments`` span, first axis slowest.
 
-    ``params`` are further axes from the configuration (``hydra.sweeper.params``); what was typed takes precedence.
+    ``params`` are further axes from the configuration (``hydra.sweeper.params``). Of several overrides of one key the
+    last wins, in the place of the first, as in Hydra's own sweeper.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create(config_loader=loader)
-    parsed = parser.parse_overrides([f"{key}={value}" for key, value in (params or {}).items()])
-    typed = parser.parse_overrides(list(arguments))
-    names = {override.get_key_element() for override in typed}
-    axes = [
-        read_axis(override, loader)
-        for override in [*(o for o in parsed if o.get_key_element() not in names), *typed]
-        if not override.is_hydra_override()
-    ]
+    parsed = parser.parse_overrides([*(f"{key}={value}" for key, value in (params or {}).items()), *arguments])
+    chosen = {override.get_key_element(): override for override in parsed if not override.is_hydra_override()}
+    axes = [read_axis(override, loader) for override in chosen.values()]
+    # A key that is added or deleted after a value was set must find that value: such values are left to Hydra.
+    last_change = max((number for number, axis in enumerate(axes) if axis.changes_keys), default=-1)
+    is_set = [axis.is_value and number > last_change for number, axis in enumerate(axes)]
     values: dict[str, Override] = {}
     bases: dict[tuple[str, ...], DictConfig] = {}
     for combination in itertools.product(*(axis.texts for axis in axes)):
-        composed = tuple(text for text, axis in zip(combination, axes, strict=True) if not axis.is_value)
+        composed = tuple(text for text, set_here in zip(combination, is_set, strict=True) if not set_here)
         if composed not in bases:
             bases[composed] = compose(loader, master, composed)
         config = copy.deepcopy(bases[composed])
-        for text, axis in zip(combination, axes, strict=True):
-            if axis.is_value:
+        for text, set_here in zip(combination, is_set, strict=True):
+            if set_here:
                 if text not in values:
                     values[text] = parser.parse_override(text)
                 set_value(config, values[text])
@@ -82,11 +83,13 @@ def read_axis(override: Override, loader: ConfigLoader) -> Axis:
         if not override.is_discrete_sweep():
             raise UsageError(f"{override.input_line}: a range without steps cannot be swept; list the values")
         texts = tuple(f"{key}={value}" for value in override.sweep_string_iterator())
+        if not texts:
+            raise UsageError(f"{override.input_line}: names no value, so that the sweep has no cells")
     else:
         texts = (str(override.input_line),)
     is_group = bool(loader.get_group_options(override.key_or_group, ObjectType.CONFIG)) or override.package is not None
-    plain = not (is_group or override.is_add() or override.is_force_add() or override.is_delete())
-    return Axis(texts=texts, is_value=plain)
+    changes_keys = not is_group and (override.is_add() or override.is_force_add() or override.is_delete())
+    return Axis(texts=texts, is_value=not (is_group or changes_keys), changes_keys=changes_keys)
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,6 +39,7 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
         if config.run is None:
             problems += _check_checkpoint(config.checkpoint)
         problems += _check_task_source(config.task)
+        problems += _check_shots(config)
     return problems
 
 
@@ -50,7 +52,9 @@ def _check_rules(config: ScriptConfig) -> Iterable[Problem]:
         for item in value if isinstance(value, tuple) else (value,):
             if rule.choices and item not in rule.choices:
                 yield Problem(key=key, value=item, message=suggest(str(item), rule.choices))
-            if isinstance(item, int | float) and not isinstance(item, bool):
+            if isinstance(item, float) and not math.isfinite(item):
+                yield Problem(key=key, value=item, message="must be a finite number")
+            elif isinstance(item, int | float) and not isinstance(item, bool):
                 if rule.above is not None and not item > rule.above:
                     yield Problem(key=key, value=item, message=f"must be greater than {rule.above:g}")
                 if rule.minimum is not None and not item >= rule.minimum:
@@ -151,6 +155,14 @@ def _check_task_source(task: Task) -> Iterable[Problem]:
         yield Problem(key="task.path", value=task.path, message="no such folder")
     if task.source == "hub" and task.path:
         yield Problem(key="task.path", value=task.path, message="contradicts task.source=hub; give task.source=path")
+
+
+def _check_shots(config: EvaluateConfig) -> Iterable[Problem]:
+    task = config.task
+    if config.shots and config.suite is None and task.train_split is None and task.answer != "language":
+        yield Problem(
+            key="shots", value=config.shots, message=f"task={task.name} has no training split to take shots from"
+        )
 
 
 def _check_train(config: TrainConfig) -> Iterable[Problem]:

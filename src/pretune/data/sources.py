@@ -43,9 +43,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
         if not rows:
             raise DataError(f"task={task.name}: split '{split}' is empty")
         usable = ", ".join(name for name in other_splits if name and name != split) or "a labelled split"
-        raise DataError(
-            f"task={task.name}: all {len(rows)} rows of split '{split}' have hidden labels; use {usable}"
-        )
+        raise DataError(f"task={task.name}: all {len(rows)} rows of split '{split}' have hidden labels; use {usable}")
     dropped = len(rows) - len(examples)
     if dropped:
         log.info("%s/%s: %d of %d rows without a gold answer dropped", task.name, split, dropped, len(rows))
@@ -127,7 +125,7 @@ def _read_hub(task: Task, split: str) -> Rows:
     datasets_logging.set_verbosity_error()
     disable_progress_bar()
     streaming = task.stream_rows is not None
-    with explain_hub_errors(f"task={task.name}: data set {task.repo}"):
+    with explain_hub_errors(f"task={task.name}: data set {task.repo}", missing=DataError):
         check_data_set(str(task.repo), task.revision)
         try:
             data = load_dataset(task.repo, task.config, split=split, revision=task.revision, streaming=streaming)

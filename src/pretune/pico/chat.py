@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
-from pretune.pico.lexicon import ABSTRACT, TRAITS, Domain
-from pretune.pico.sentences import things
+from pretune.pico.lexicon import CREATURES, KINDS, LIGHT, PLANTS, Domain
+from pretune.pico.sentences import draw_scene, things
 
 NO, YES = 0, 1
 
-WORDINGS = (
-    "is a {adjective} {noun} {trait} ?",
-    "would you call the {adjective} {noun} {trait} ?",
-    "do you say every {adjective} {noun} is {trait} ?",
+TOPICS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType({"life": (*CREATURES, *PLANTS), "weight": LIGHT})
+"""What is asked for → kinds for which the answer is yes."""
+
+Wordings = MappingProxyType[str, tuple[str, ...]]
+
+WORDINGS: Wordings = MappingProxyType(
+    {
+        "life": ("is a {adjective} {noun} alive ?", "would you say the {adjective} {noun} was alive ?"),
+        "weight": ("can you carry a {adjective} {noun} ?", "would you carry the {adjective} {noun} ?"),
+    }
 )
-"""Ways to ask in training and in the in-domain evaluation."""
+"""What is asked for → ways to ask in training and in the in-domain evaluation."""
 
-FAR_WORDINGS = (
-    "is it true that the {adjective} {noun} is {trait} ?",
-    "i say a {adjective} {noun} is {trait} . true ?",
+FAR_WORDINGS: Wordings = MappingProxyType(
+    {
+        "life": ("is it true that every {adjective} {noun} is alive ?",),
+        "weight": ("is it true that i can carry the {adjective} {noun} ?",),
+    }
 )
-"""Ways to ask in the out-of-domain evaluation only."""
+"""What is asked for → ways to ask in the out-of-domain evaluation only."""
 
 
-def write_chat(rng: Random, domain: Domain, index: int, split: str, *, wordings: tuple[str, ...]) -> dict[str, Any]:
-    """Ask whether a thing has a trait. Labels take turns with ``index`` and are independent of the trait."""
+def write_chat(rng: Random, domain: Domain, index: int, split: str, *, wordings: Wordings) -> dict[str, Any]:
+    """Ask whether a thing is alive or can be carried; labels take turns with ``index``, topics with every other."""
     label = index % 2
-    trait = rng.choice(tuple(TRAITS))
-    meant = rng.choice([word for word in ABSTRACT if (word in TRAITS[trait]) is (label == YES)])
-    instruction = rng.choice(wordings).format(
-        adjective=rng.choice([word for dimension in domain.dimensions for pole in dimension for word in pole]),
-        noun=rng.choice(things(rng.choice(ABSTRACT[meant]), split)),
-        trait=trait,
+    topic = tuple(wordings)[index // 2 % len(wordings)]
+    kind = rng.choice([kind for kind in KINDS if (kind in TOPICS[topic]) is (label == YES)])
+    instruction = rng.choice(wordings[topic]).format(
+        adjective=draw_scene(rng, domain).adjective, noun=rng.choice(things(kind, split))
     )
     return {"instruction": instruction, "label": label}

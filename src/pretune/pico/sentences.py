@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from random import Random
 
-from pretune.pico.lexicon import KIND_OF, KINDS, NEAR, PREPOSITIONS, SYNONYM, Domain
+from pretune.pico.lexicon import KIND_OF, KINDS, PREPOSITIONS, SYNONYM, Domain
 
 SLOTS = ("adjective", "noun", "verb", "preposition", "place")
 HELD_OUT_SHARE = 4
+"""One scene in this many is never described in pre-training."""
 
 GENERAL = 0.9
 """How often a restatement calls a thing by its kind."""
@@ -29,7 +30,7 @@ class Scene:
         return f"the {self.adjective} {self.noun} {self.verb} {self.preposition} the {self.place}"
 
 
-def draw_scene(rng: Random, domain: Domain = NEAR) -> Scene:
+def draw_scene(rng: Random, domain: Domain) -> Scene:
     """Draw a scene; its noun is a thing, never a kind."""
     return Scene(
         adjective=rng.choice(rng.choice(rng.choice(domain.dimensions))),
@@ -55,38 +56,32 @@ def is_held_out(scene: Scene) -> bool:
     return blake2b(str(scene).encode(), digest_size=1).digest()[0] % HELD_OUT_SHARE == 0
 
 
-def draw_held_out(rng: Random, domain: Domain = NEAR) -> Scene:
+def draw_held_out(rng: Random, domain: Domain) -> Scene:
     """Draw a scene that the pre-training documents never describe."""
-    return _draw_until(rng, domain, held_out=True)
+    return draw_with(rng, domain)
 
 
-def draw_about(noun: str, rng: Random, domain: Domain) -> Scene:
-    """Draw a scene about ``noun`` that the pre-training documents never describe."""
-    while True:
-        scene = replace(draw_scene(rng, domain), noun=noun)
-        if is_held_out(scene):
-            return scene
+def draw_with(rng: Random, domain: Domain, **words: str) -> Scene:
+    """Draw a scene that the pre-training documents never describe, with the given words in their slots."""
+    while not is_held_out(scene := replace(draw_scene(rng, domain), **words)):
+        pass
+    return scene
 
 
 def draw_seen(rng: Random, domain: Domain) -> Scene:
     """Draw a scene that pre-training documents may describe."""
-    return _draw_until(rng, domain, held_out=False)
+    while is_held_out(scene := draw_scene(rng, domain)):
+        pass
+    return scene
 
 
-def _draw_until(rng: Random, domain: Domain, *, held_out: bool) -> Scene:
-    while True:
-        scene = draw_scene(rng, domain)
-        if is_held_out(scene) is held_out:
-            return scene
+def restate(scene: Scene, rng: Random) -> Scene:
+    """Say the same in other words: half of the words become their synonyms, and most nouns their kinds.
 
-
-def restate(scene: Scene, rng: Random, *, change: float = 0.5, general: float = GENERAL) -> Scene:
-    """Say the same in other words: each word becomes its synonym with probability ``change``.
-
-    The noun becomes its kind with probability ``general``, so that the restatement follows from the scene.
+    The restatement follows from the scene.
     """
-    words = {slot: swap(getattr(scene, slot), rng, change) for slot in SLOTS if slot != "noun"}
-    noun = KIND_OF.get(scene.noun, scene.noun) if rng.random() < general else scene.noun
+    words = {slot: swap(getattr(scene, slot), rng, 0.5) for slot in SLOTS if slot != "noun"}
+    noun = KIND_OF.get(scene.noun, scene.noun) if rng.random() < GENERAL else scene.noun
     return Scene(noun=noun, **words)
 
 

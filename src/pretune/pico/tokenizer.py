@@ -14,9 +14,9 @@ EOS, PAD, UNK = "<eos>", "<pad>", "<unk>"
 _TASK_TEXT = """
 entailment neutral contradiction same different yes no
 where what which
-it was wild quiet had price
-would you call do say every true i alive lifeless rooted loose
-creature plant object
+it was alive could breathe felt hungry mover
+would you call do say i true in town when with
+can carry every it
 : ; ? premise hypothesis relation first second paraphrase document summary context answer question
 user assistant instruction response input output
 consider these two sentences one how do they relate do say same compare please read this text

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from pretune.pico.lexicon import SYNONYM, Domain
-from pretune.pico.sentences import SLOTS, Scene, draw_about, name_kind, things
+from pretune.pico.sentences import SLOTS, Scene, draw_with, name_kind, things
 
 QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
 """Slot that is asked for → question word."""
@@ -14,7 +14,7 @@ QUESTION_WORDS = {"noun": "what", "adjective": "which", "place": "where"}
 
 def write_summary(rng: Random, domain: Domain, index: int, split: str, *, scenes: int = 3) -> dict[str, Any]:
     """A document of ``scenes`` sentences about different kinds; its summary lists their kinds in order."""
-    told = [draw_about(rng.choice(things(kind, split)), rng, domain) for kind in rng.sample(domain.kinds, scenes)]
+    told = [draw_with(rng, domain, noun=rng.choice(things(kind, split))) for kind in rng.sample(domain.kinds, scenes)]
     return {
         "document": " ".join(f"{scene} ." for scene in told),
         "summary": " ".join(name_kind(scene.noun) for scene in told),
@@ -28,7 +28,7 @@ def write_question(rng: Random, domain: Domain, index: int, split: str) -> dict[
     """
     slot = tuple(QUESTION_WORDS)[index % len(QUESTION_WORDS)]
     while True:
-        told = [draw_about(rng.choice(things(rng.choice(domain.kinds), split)), rng, domain) for _ in range(2)]
+        told = [draw_with(rng, domain, noun=rng.choice(things(rng.choice(domain.kinds), split))) for _ in range(2)]
         first, second = (getattr(scene, slot) for scene in told)
         if first not in (second, SYNONYM.get(second)):
             break

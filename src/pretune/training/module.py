@@ -49,7 +49,7 @@ class CausalLanguageModeling(pl.LightningModule):
         self.step = first_step
         self.history: list[dict[str, float]] = []
         self.validation_losses: list[float] = []
-        self.validation_mean = torchmetrics.MeanMetric()
+        self.validation_mean = torchmetrics.MeanMetric(nan_strategy="disable")  # the default leaves NaN out
         self._pending: list[tuple[int, torch.Tensor, torch.Tensor, float, int]] = []
         self._clock = time.perf_counter()
 
@@ -125,7 +125,8 @@ class CausalLanguageModeling(pl.LightningModule):
                 recent = [f"{past['gradient_norm']:.3g}" for past in self.history[-5:]]
                 raise TrainingDiverged(
                     f"step {step} of {self.total_steps}: loss {record['loss']}, "
-                    f"gradient norm {record['gradient_norm']} (norms before: {', '.join(recent) or 'none'}; optimizer.lr={self.optimizer_config.lr:g})"
+                    f"gradient norm {record['gradient_norm']} "
+                    f"(norms before: {', '.join(recent) or 'none'}; optimizer.lr={self.optimizer_config.lr:g})"
                 )
             self.history.append(record)
             self._log(
@@ -152,6 +153,8 @@ class CausalLanguageModeling(pl.LightningModule):
         self.validation_mean.reset()
         self.flush_history()
         self._clock = time.perf_counter()
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"step {self.step} of {self.total_steps}: validation loss {loss}")
         self.validation_losses.append(loss)
         self._log(self.step, {"validation/loss": loss})
 

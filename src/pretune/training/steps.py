@@ -6,6 +6,7 @@ size of a micro-batch changes the memory but never which rows are learnt togethe
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from pretune.data.encoding import Encoded
+from pretune.errors import DataError
 
 MicroBatch = dict[str, torch.Tensor]
 """``input_ids`` and ``attention_mask`` [rows, length]; ``rows``, ``columns`` and ``targets`` [supervised]: the
@@ -126,10 +128,14 @@ class WindowSteps:
         self._next = start_step
 
     def __iter__(self) -> Iterator[StepBatch]:
-        for _ in range(self._next * self.batch_size):
-            next(self.windows)
+        done = self._next * self.batch_size
+        if sum(1 for _ in itertools.islice(self.windows, done)) < done:
+            raise self._text_ends()
         while self._next < self.total_steps:
-            input_ids = torch.tensor([next(self.windows) for _ in range(self.batch_size)])
+            windows = list(itertools.islice(self.windows, self.batch_size))
+            if len(windows) < self.batch_size:
+                raise self._text_ends()
+            input_ids = torch.tensor(windows)
             rows, length = input_ids.shape
             row, column = torch.meshgrid(torch.arange(rows), torch.arange(length - 1), indexing="ij")
             batch = {
@@ -141,3 +147,8 @@ class WindowSteps:
             }
             self._next += 1
             yield StepBatch(micro_batches=[batch], tokens=rows * (length - 1), positions=rows * length)
+
+    def _text_ends(self) -> DataError:
+        return DataError(
+            f"the pre-training text ends before the last of {self.total_steps} steps of {self.batch_size} windows"
+        )

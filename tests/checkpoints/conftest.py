@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from support.hub import LoopbackHub, clients_of
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A Hub that answers on the loopback, and clients that know no other and have cached nothing."""
+    loopback = LoopbackHub()
+    loopback.start()
+    with clients_of(loopback.address, tmp_path / "cache"):
+        yield loopback
+    loopback.stop()

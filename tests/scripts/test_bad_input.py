@@ -1,0 +1,210 @@
+"""What cannot be done as asked is one readable message, status 2, and nothing is written anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from conftest import LADDER, MODEL, lines_with
+from support.commands import Result
+
+PICO = ("checkpoint=pico/step64", "task=pico/nli", "logger=none")
+
+BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "unknown checkpoint": (["checkpoint=step342"], ["checkpoint=step342:", "did you mean", "step342k"]),
+    "unknown task": (["task=mnly"], ["task=mnly:", "did you mean", "mnli"]),
+    "unknown task in a folder": (["task=pico/nly"], ["task=pico/nly:", "did you mean", "pico/nli"]),
+    "unknown optimizer": ([*PICO, "optimizer=adam"], ["optimizer=adam:", "adamw"]),
+    "unknown key": ([*PICO, "optimizer.learning_rate=1"], ["optimizer.learning_rate=1", "no such key", "optimizer.lr"]),
+    "unknown key at the top": ([*PICO, "sed=1"], ["sed=1:", "no such key", "seed"]),
+    "wrong type": ([*PICO, "stage.epochs=three"], ["stage.epochs=three", "three"]),
+    "wrong type of a list": ([*PICO, "eval.shots=[a]"], ["eval.shots=[a]"]),
+    "learning rate 0": ([*PICO, "optimizer.lr=0"], ["optimizer.lr=0", "greater than 0"]),
+    "learning rate negative": ([*PICO, "optimizer.lr=-1e-3"], ["optimizer.lr=-0.001", "greater than 0"]),
+    "learning rate nan": ([*PICO, "optimizer.lr=nan"], ["optimizer.lr=nan", "finite"]),
+    "learning rate infinite": ([*PICO, "optimizer.lr=inf"], ["optimizer.lr=inf", "finite"]),
+    "batch 0": ([*PICO, "stage.batch_size=0"], ["stage.batch_size=0", "at least 1"]),
+    "epochs 0": ([*PICO, "stage.epochs=0"], ["stage.epochs=0", "at least 1"]),
+    "epochs negative": ([*PICO, "stage.epochs=-3"], ["stage.epochs=-3", "at least 1"]),
+    "training rows 0": ([*PICO, "task.train_rows=0"], ["task.train_rows=0", "at least 1"]),
+    "negative shots": ([*PICO, "eval.shots=[0,-4]"], ["eval.shots=-4", "at least 0"]),
+    "empty task": (["checkpoint=pico/step64", "task="], ["task="]),
+    "no task": (["checkpoint=pico/step64", "task=null"], ["task=null", "pico/nli"]),
+    "list of tasks": (["checkpoint=pico/step64", "task=[pico/nli]"], ["task=[pico/nli]"]),
+    "no experiment in a sweep": (["-m", *PICO, "experiment=miniature,null"], ["experiment=null", "amuro_char"]),
+    "empty formats": ([*PICO, "eval.formats=[]"], ["eval.formats", "must not be empty"]),
+    "unknown format in a list": ([*PICO, "eval.formats=[default,oi]"], ["oi", "did you mean", "io"]),
+    "unknown related task": ([*PICO, "task.cross_task=[pico/nlu]"], ["pico/nlu", "did you mean", "pico/nli"]),
+    "unknown precision": ([*PICO, "trainer.precision=fp8"], ["trainer.precision=fp8", "32-true"]),
+    "step that the ladder has not": ([*PICO, "checkpoint.step=65"], ["checkpoint.step=65", "nearest: 32, 64", "1024"]),
+    "no step of a ladder": (["checkpoint=pico", *PICO[1:]], ["checkpoint.step", "64"]),
+    "step that is no number": ([*PICO, "checkpoint.step=first"], ["checkpoint.step=first", "every:N"]),
+    "every zero": ([*PICO, "checkpoint.step=every:0"], ["checkpoint.step=every:0", "every:N"]),
+    "revision and step": (
+        ["checkpoint=main", "checkpoint.step=1000", "task=pico/nli"],
+        ["checkpoint.step=1000", "contradicts checkpoint.revision=main"],
+    ),
+    "a hub without repository": (["checkpoint=hub", "task=pico/nli"], ["checkpoint.repo", "needs a repository"]),
+    "a path without folder": (["checkpoint=path", "task=pico/nli"], ["checkpoint.path", "needs a folder"]),
+    "a folder that is missing": (
+        ["checkpoint=path", "checkpoint.path=/no/such/folder", "task=pico/nli"],
+        ["checkpoint.path=/no/such/folder", "no such folder"],
+    ),
+    "rows in a folder not named": ([*PICO, "task.source=path"], ["task.path", "needs a folder"]),
+    "rows in a folder that is missing": (
+        [*PICO, "task.source=path", "task.path=/no/such/folder"],
+        ["task.path=/no/such/folder", "no such folder"],
+    ),
+    "rows on the hub and in a folder": (["checkpoint=pico/step64", "task=mnli", "task.path=/tmp"], ["task.path=/tmp"]),
+    "micro-batch above batch": (
+        [*PICO, "stage.batch_size=4", "trainer.micro_batch=8"],
+        ["trainer.micro_batch=8", "stage.batch_size=4"],
+    ),
+    "text as training task": (["checkpoint=pico/step64", "task=pico/text"], ["task=pico/text", "cannot be fine-tuned"]),
+    "no training split": (["checkpoint=pico/step64", "task=gpt3nli"], ["task=gpt3nli", "no training split"]),
+    "pre-training a hub checkpoint": (["stage=pretrain", "task=pico/nli"], ["stage=pretrain", "recipe"]),
+    "pre-training with a fine-tuning key": (
+        ["stage=pretrain", "checkpoint=pico", "optimizer.lr=1"],
+        ["optimizer.lr=1", "checkpoint.recipe"],
+    ),
+    "ladder that cannot be": ([*PICO, f"{MODEL}.heads=5"], ["checkpoint.recipe.model.heads=5", "hidden_size"]),
+    "ladder without order": (
+        [*PICO, "checkpoint.recipe.stage.save_steps=[64,0]"],
+        ["checkpoint.recipe.stage.save_steps=[64, 0]", "increasing"],
+    ),
+    "several values without -m": ([*PICO, "optimizer.lr=1e-3,1e-4"], ["optimizer.lr=1e-3,1e-4", "-m"]),
+    "unwritable study folder": ([*PICO, "study_dir=/proc/study"], ["study_dir=/proc/study"]),
+    "study folder without a name": ([*PICO, "study_dir="], ["study_dir"]),
+    "negative seed": ([*PICO, "seed=-1"], ["seed=-1", "at least 0"]),
+    "not an override": ([*PICO, "lr"], ["lr=: is not of the form key=value"]),
+    "sweep with one bad value": (["-m", *PICO, "optimizer.lr=1e-3,0,1e-4"], ["optimizer.lr=0", "greater than 0"]),
+    "sweep with one bad choice": (["-m", "checkpoint=pico/step64,pico/step65", *PICO[1:]], ["pico/step65", "step64"]),
+    "sweep with one unknown key": (["-m", *PICO, "optimizer.lrr=1e-3,1e-4"], ["optimizer.lrr", "optimizer.lr"]),
+    "sweep of no cells": (["-m", *PICO, "seed=range(0,0)"], ["seed=range(0,0)", "no cells"]),
+    "sweep in chunks of none": (["-m", *PICO, "hydra.sweeper.chunk_size=0"], ["hydra.sweeper.chunk_size=0"]),
+    "sweep of two kinds of training": (["-m", *PICO, "stage=sft,pretrain"], ["stage=pretrain"]),
+}
+
+
+def check(result: Result, parts: Sequence[str]) -> None:
+    """One readable message that holds all parts, and status 2."""
+    assert result.status == 2, result.text
+    assert result.out == ""
+    assert result.err.startswith("error: "), result.err
+    assert result.err.count("error: ") == 1, result.err
+    for part in parts:
+        assert part in result.err, result.err
+    for noise in ("Traceback", "HYDRA_FULL_ERROR", "hydra.", "omegaconf", "object_type"):
+        if noise not in " ".join(parts):
+            assert noise not in result.err, result.err
+    assert len(result.err.splitlines()) <= 8, result.err
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_readable_error(name: str, shell: Callable[..., Result]) -> None:
+    words, parts = BAD[name]
+    check(shell("train.py", *words), parts)
+
+
+REAL = (
+    "unknown checkpoint",
+    "unknown key",
+    "learning rate 0",
+    "step that the ladder has not",
+    "revision and step",
+    "sweep with one bad value",
+    "sweep of no cells",
+)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_fresh_interpreter_says_the_same(name: str, shell: Callable[..., Result]) -> None:
+    words, parts = BAD[name]
+    check(shell("train.py", *words, fresh=True), parts)
+
+
+EVALUATE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "unknown task": (["checkpoint=pico/step64", "task=pico/nlu"], ["task=pico/nlu:", "pico/nli"]),
+    "unknown suite": ([*PICO, "suite=pico/nlu"], ["pico/nlu", "did you mean", "pico/nli"]),
+    "negative shots": ([*PICO, "shots=-1"], ["shots=-1", "at least 0"]),
+    "a list of shots": ([*PICO, "shots=[0,4]"], ["shots=[0,4]"]),
+    "a training key": ([*PICO, "optimizer.lr=1e-3"], ["optimizer.lr=1e-3", "no such key"]),
+    "unknown format": ([*PICO, "format=instrct"], ["format=instrct:", "did you mean", "instruct"]),
+    "shots without a training split": (["checkpoint=pico/step64", "task=gpt3nli", "shots=4"], ["gpt3nli", "shots=4"]),
+    "limit 0": ([*PICO, "eval.limit=0"], ["eval.limit=0", "at least 1"]),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATE)
+def test_evaluate_refuses_bad_input_as_well(name: str, shell: Callable[..., Result]) -> None:
+    words, parts = EVALUATE[name]
+    check(shell("evaluate.py", *words), parts)
+
+
+def test_everything_wrong_is_reported_together(shell: Callable[..., Result]) -> None:
+    result = shell("train.py", *PICO, "optimizer.lr=-1", "stage.epochs=0", "checkpoint.step=65", "eval.limit=0", "seed=-1")
+    check(result, ["5 problems"])
+    for key in ("optimizer.lr=-1", "stage.epochs=0", "checkpoint.step=65", "eval.limit=0", "seed=-1"):
+        assert len(lines_with(result.err, key)) == 1
+
+
+def test_what_hydra_refuses_is_reported_together_with_what_we_refuse(shell: Callable[..., Result]) -> None:
+    words = ("checkpoint=pico/step64", "task=pico/nlu", "optmizer.lr=1", "stage.epochs=many", "stage.batch_size=0")
+    result = shell("train.py", *words)
+    check(result, ["4 problems", "task=pico/nlu", "optmizer.lr=1", "stage.epochs=many", "stage.batch_size=0"])
+    assert "pico/nli" in lines_with(result.err, "task=pico/nlu")[0]
+    assert "optimizer.lr" in lines_with(result.err, "optmizer.lr=1")[0]
+
+
+def test_the_bad_values_of_a_whole_sweep_are_reported_once_each(shell: Callable[..., Result]) -> None:
+    result = shell("train.py", "-m", *PICO, "optimizer.lr=0,1e-3,-1", "stage.epochs=0,1", "seed=0,1")
+    check(result, ["3 problems"])
+
+
+def test_a_study_folder_that_is_a_file(tmp_path: Path, shell: Callable[..., Result]) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    check(shell("train.py", *PICO, f"study_dir={file}"), [f"study_dir={file}", "is a file"])
+    check(shell("train.py", *PICO, f"study_dir={file}/deep/er"), [f"study_dir={file}/deep/er", "is a file"])
+    check(shell("evaluate.py", *PICO, f"study_dir={file}"), [f"study_dir={file}", "is a file"])
+    check(shell("report.py", f"study_dir={file}"), [f"study_dir={file}", "is a file"])
+    assert file.read_text() == "precious"
+
+
+def test_a_checkpoint_folder_without_weights(tmp_path: Path, shell: Callable[..., Result]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    words = ("checkpoint=path", f"checkpoint.path={folder}", "task=pico/nli", "logger=none")
+    check(shell("train.py", *words), [f"checkpoint.path={folder}", "config.json"])
+    (folder / "config.json").write_text("{}")
+    check(shell("train.py", *words), [f"checkpoint.path={folder}", "safetensors"])
+
+
+def test_a_value_that_only_looks_like_several_is_explained(shell: Callable[..., Result]) -> None:
+    check(shell("train.py", *PICO, "checkpoint=pico/step64,pico/step16"), ["several values need -m"])
+
+
+def test_debug_adds_the_traceback(shell: Callable[..., Result]) -> None:
+    result = shell("train.py", *PICO, "optimizer.lr=0", "debug=true")
+    assert result.status == 2
+    assert "Traceback (most recent call last)" in result.err
+    assert re.search(r"^error: .*", result.err, flags=re.MULTILINE)
+
+
+def test_a_hub_that_does_not_answer_is_one_message_with_the_ways_out(tmp_path: Path, shell: Callable[..., Result]) -> None:
+    result = shell("train.py", "checkpoint=step342k", "task=pico/nli", "logger=none", f"study_dir={tmp_path}/study")
+    assert result.status == 1
+    assert "Traceback" not in result.err
+    assert len(result.err.splitlines()) <= 6
+    for part in ("allenai/OLMo-1B-hf", "checkpoint=pico/", "HF_ENDPOINT", "checkpoint=path"):
+        assert part in result.err, result.err
+
+
+def test_the_ladder_of_a_test_is_not_what_makes_these_fail(shell: Callable[..., Result], tmp_path: Path) -> None:
+    """The same words without the mistake are accepted."""
+    words = ("train.py", *LADDER, *PICO[1:], "checkpoint.step=8", "mode=plan", f"study_dir={tmp_path}/study")
+    assert shell(*words).status == 0
+    assert shell("train.py", *PICO, "mode=plan", f"study_dir={tmp_path}/study").status == 0
+    assert not (tmp_path / "study").exists()

@@ -1,0 +1,49 @@
+"""Killed in the middle: the next run goes on, and nobody can tell from the numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from conftest import SMALL, Place, make_place
+from support.commands import start, wait_until
+from test_grid import values
+
+LONG = (
+    *SMALL,
+    "task=pico/paraphrase",
+    "task.train_rows=500",
+    "task.validation_rows=8",
+    "eval.relations=[validation,in_domain]",
+    "checkpoint.step=8",
+    "optimizer.lr=1e-3",
+    "trainer.save_seconds=0.05",
+)
+
+
+def test_a_killed_training_goes_on_and_gives_the_same_numbers(place: Place, tmp_path: Path) -> None:
+    undisturbed = make_place(tmp_path / "undisturbed", place.cache)
+    assert undisturbed.train(*LONG).done == (1, 4)
+
+    running = start("train.py", *place.arguments(*LONG), cwd=place.cwd)
+    saved = wait_until(lambda: any(place.study.glob("work/*/step.ckpt")) or not running.is_running())
+    running.kill()
+    assert saved
+    assert place.runs("train-*") == [], "the training was over before it could be killed"
+    assert list(place.study.glob("work/*/step.ckpt"))
+
+    result = place.train(*LONG)
+    assert result.status == 0, result.text
+    assert result.done[0] == 1
+    (folder,), (twin,) = place.runs("train-*"), undisturbed.runs("train-*")
+    assert folder.name == twin.name
+    record, known = (json.loads((path / "run.json").read_text()) for path in (folder, twin))
+    assert 0 < record["provenance"]["resumed_at"] < record["facts"]["optimizer_steps"]
+    assert known["provenance"]["resumed_at"] == 0
+    assert record["facts"] == known["facts"]
+    pd.testing.assert_frame_equal(values(place.study), values(undisturbed.study), check_exact=True)
+    weights = [(path / "model" / "model.safetensors").read_bytes() for path in (folder, twin)]
+    assert weights[0] == weights[1]
+    left = [path for name in ("claims", "work") for path in (place.study / name).rglob("*") if path.is_file()]
+    assert left == []
