@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pretune.config.schema import register
+from pretune.config.trust import check_config_folders
 from pretune.errors import PretuneError, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def launch(main: Callable[[], Any]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("pretune").setLevel(logging.INFO)
     try:
+        check_config_folders(sys.argv[1:])
         main()
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(explain(error, debug=asks_for_debug(sys.argv)))
@@ -103,6 +105,9 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if is_refusal(error):
         sys.stderr.write(f"error: {diagnose(typing.cast(Exception, error), sys.argv)}\n")
         return USAGE
+    if isinstance(error, BrokenPipeError):  # whoever read the output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
     if isinstance(error, OSError):
         sys.stderr.write(f"error: {error.strerror or error}: {error.filename or ''}\n")
         return FAILURE

@@ -8,6 +8,7 @@ Further ``key=value`` arguments are given to every step that has the key. Withou
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import yaml
 
 from pretune.config.schema import SCRIPTS
+from pretune.config.validation import WITHOUT_EFFECT
 from pretune.errors import PretuneError, UsageError, suggest
 
 
@@ -33,8 +35,12 @@ class Step:
 
     def arguments(self, study_dir: str, extra: Sequence[str]) -> list[str]:
         """Arguments of the call; ``extra`` come last and therefore win."""
-        kept = [text for text in extra if _has_key(self.script, text)]
+        kept = [text for text in extra if _has_key(self.script, text) and not self._ignores(text)]
         return [*(["-m"] if self.multirun else []), *self.overrides, f"study_dir={study_dir}", *kept]
+
+    def _ignores(self, override: str) -> bool:
+        """Whether the step is a pre-training, which refuses keys that it does not look at."""
+        return "stage=pretrain" in self.overrides and override.startswith(WITHOUT_EFFECT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +106,9 @@ def check_keys(plan: StudyPlan, extra: Sequence[str]) -> None:
     scripts = {step.script for step in plan.steps}
     for text in extra:
         if not any(_has_key(script, text) for script in scripts):
-            keys = {key for script in scripts for key in SCRIPTS[script].__dataclass_fields__}  # type: ignore[attr-defined]
-            raise UsageError(f"{text}: no step of study '{plan.name}' has this key; {suggest(text.split('=')[0], keys)}")
+            keys = {field.name for script in scripts for field in dataclasses.fields(SCRIPTS[script])}
+            hint = suggest(text.split("=")[0], keys)
+            raise UsageError(f"{text}: no step of study '{plan.name}' has this key; {hint}")
 
 
 def run_study(plan: StudyPlan, root: Path, extra: Sequence[str]) -> int:

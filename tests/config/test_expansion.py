@@ -19,7 +19,7 @@ SWEEPS: dict[str, list[str]] = {
     "one value": ["optimizer.lr=1e-3"],
     "values": ["optimizer.lr=1e-4,1e-3", "seed=0,1,2"],
     "groups": ["checkpoint=pico/step64,step342k", "task=mnli,pico/nli"],
-    "groups and values": ["optimizer.lr=1e-4,1e-3", "checkpoint=pico/step64,main", "seed=3,4", "task=pico/nli,paws"],
+    "groups and values": ["optimizer.lr=1e-4,1e-3", "checkpoint=pico/step64,main", "seed=3,4"],
     "value before the group that brings its default": ["task.train_rows=7,8", "task=pico/nli,mnli"],
     "group of no choice": ["~regularizer", "trainer=fp32,default", "seed=0,1"],
     "preset and a value that it sets": ["experiment=miniature,amuro_char", "optimizer.lr=1e-3,1e-2", "eval.limit=5"],
@@ -35,8 +35,8 @@ SWEEPS: dict[str, list[str]] = {
     "booleans": ["eval.keep_prompts=true,false", "logger.offline=null,true"],
     "choice": ["seed=choice(1,2,3)", "optimizer.lr=choice(1e-3,1e-4)"],
     "choice of groups": ["task=choice(mnli,paws)", "seed=1"],
-    "range": ["seed=range(0,5,2)", "shot_seed=range(3)"],
-    "range backwards": ["seed=range(5,0,-2)"],
+    "range": ["seed=range(0,4,2)", "shot_seed=range(2)"],
+    "range backwards": ["seed=range(5,1,-2)"],
     "shuffled without a seed of its own": ["seed=sort(3,1,2)", "shot_seed=sort(1,2,reverse=true)"],
     "nested keys": ["checkpoint=pico/step64", "checkpoint.recipe.model.hidden_size=64,128", "task.fields.premise=a,b"],
     "key swept and its parent set": ["checkpoint=pico", "checkpoint.recipe={seed:7}", "checkpoint.recipe.seed=1,2"],
@@ -84,7 +84,7 @@ def test_points_number_order_and_configurations_are_hydras(name: str, loader: An
     for point, overrides in zip(points, expected, strict=True):
         ours, theirs = parser.parse_overrides(list(point.overrides)), parser.parse_overrides(overrides)
         assert [(o.get_key_element(), o.value()) for o in ours] == [(o.get_key_element(), o.value()) for o in theirs]
-    for point, overrides in zip(points, expected, strict=True):
+    for point in points:
         composed = loader.load_sweep_config(master, list(point.overrides))
         assert without_hydra(point.config) == without_hydra(composed)
         assert OmegaConf.get_type(point.config) is OmegaConf.get_type(composed)
@@ -103,7 +103,7 @@ def test_every_point_has_a_configuration_of_its_own(loader: Any, master: Any) ->
     [
         (["seed=1,2,3", "optimizer.lr=1e-3,1e-4", "eval.limit=1,2"], 1),
         (["task=mnli,paws", "seed=1,2,3", "optimizer.lr=1e-3,1e-4"], 2),
-        (["seed=1,2", "task=mnli,paws", "checkpoint=main,step1k,pico/step64", "format=default,io"], 12),
+        (["seed=1,2", "task=mnli,paws", "eval.limit=1,2", "format=default,io"], 4),
         (["task=mnli", "checkpoint=main", "seed=range(20)"], 1),
     ],
 )
@@ -145,7 +145,9 @@ def test_an_axis_that_cannot_be_swept_is_named(text: str, loader: Any, master: A
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["optimizer.lrr=1", "nothing=1,2", "task.fields.a.b=1", "task.fields={a:b}", "optimizer.lr=fast"])
+@pytest.mark.parametrize(
+    "text", ["optimizer.lrr=1", "nothing=1,2", "task.fields.a.b=1", "task.fields={a:b}", "optimizer.lr=fast"]
+)
 def test_what_hydra_refuses_is_refused_with_its_words(text: str, loader: Any, master: Any) -> None:
     first = points_of_hydra([text], loader)[0]
     with pytest.raises(ConfigCompositionException) as theirs:

@@ -30,9 +30,13 @@ FROM_FILES = change(change(CONFIG, "task.source", "path"), "task.path", "/somewh
 
 # Where each field of a train configuration stands. A new field must be entered on one of the two sides.
 SCIENCE_OF_TRAINING = {
+    "checkpoint.annealed",
+    "checkpoint.family",
+    "checkpoint.final_step",
     "checkpoint.phase",
     "checkpoint.repo",
     "checkpoint.step",
+    "checkpoint.tokens_per_step",
     "format.name",
     "format.templates.nli.body",
     "format.templates.nli.completion",
@@ -73,16 +77,12 @@ SCIENCE_OF_TRAINING = {
 }
 NO_SCIENCE_OF_TRAINING = {
     "cache_dir",
-    "checkpoint.annealed",
-    "checkpoint.family",
-    "checkpoint.final_step",
     "checkpoint.path",
     "checkpoint.pattern",
     "checkpoint.pretraining_text",
     "checkpoint.recipe",
     "checkpoint.revision",
     "checkpoint.source",
-    "checkpoint.tokens_per_step",
     "chunk",
     "debug",
     "eval.formats",
@@ -234,7 +234,7 @@ def test_adding_formats_or_shots_never_changes_the_train_key():
         ("task.train_rows", False, False, False),
         ("task.max_new_tokens", True, True, True),
         ("task.labels", True, True, True),
-        ("task.metric", False, False, False),
+        ("task.metric", True, True, True),
         ("task.cross_task", False, False, False),
         ("format.templates.nli.prompt", True, True, True),
         ("format.separator", False, True, False),
@@ -278,9 +278,9 @@ def test_base_weights_are_the_same_for_every_training():
 
 def test_golden_keys():
     # These change only on purpose: every finished cell of every study is found again by them.
-    assert key_of(CONFIG) == "22108eaad490f7e0bf1cb6e883ad9f5cf51872cb7d7fb2cab4ef9c1706c35859"
-    assert evaluation_key(CONFIG, shots=4) == "2016426f53313e75c8b2dfefcd6e68164b27aab3e6dbfd28598d34f5f1fcb9ea"
-    assert digest(describe_checkpoint(LADDER)) == "3cdffc131a31b51bb728aab39d9cb7593c312e1e4ea8fede30a1072d52943ca3"
+    assert key_of(CONFIG) == "cea02acdb1a1a5a74801efa02629cdffacb6511911794faf3dc56a91050f8808"
+    assert evaluation_key(CONFIG, shots=4) == "f7d230f311130ffaa8a5f2ddebd27eee2d97e8834722384a580e16f66015e4d8"
+    assert digest(describe_checkpoint(LADDER)) == "9c86bda94bae26ade5191781e19c71e91969e16c176774f415eb93e331301d90"
 
 
 def test_canonical_json_is_one_text_for_equal_data():
@@ -324,7 +324,20 @@ def test_slugs_never_leave_their_folder(text):
 
 
 def test_hub_checkpoint_is_named_by_phase_and_step():
-    assert describe_checkpoint(HUB) == {"source": "hub", "repo": "owner/model", "phase": "main", "step": 1000}
+    described = describe_checkpoint(HUB)
+    assert {key: described[key] for key in ("source", "repo", "phase", "step", "revision")} == {
+        "source": "hub",
+        "repo": "owner/model",
+        "phase": "main",
+        "step": 1000,
+        "revision": None,
+    }
+
+
+def test_main_under_another_family_is_another_cell():
+    """A finished cell keeps its family, step and tokens, so they must not be those of another description."""
+    main = change(HUB, "step", None)
+    assert describe_checkpoint(main) != describe_checkpoint(change(main, "family", "hub"))
 
 
 def test_training_rows_behind_a_generation_baseline_are_part_of_its_evaluation():

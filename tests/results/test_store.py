@@ -46,7 +46,8 @@ def test_looking_at_a_study_creates_nothing(study):
 
 def test_published_cell_is_found_by_its_request(study):
     record = make_record(items=[ITEM], facts={"rows": 8})
-    work = study.work_dir(record.run_id)
+    work = study.work / record.run_id
+    work.mkdir(parents=True)
     (work / "step.ckpt").write_text("x")
     publish(study, record)
     assert study.find_finished(record.request_key) == record.run_id
@@ -74,8 +75,8 @@ def test_metrics_and_items_carry_the_run(study):
 
 def test_model_moves_into_the_run(study):
     record = make_record()
-    model = study.work_dir(record.run_id) / "model"
-    model.mkdir()
+    model = study.work / record.run_id / "model"
+    model.mkdir(parents=True)
     (model / "model.safetensors").write_text("weights")
     publish(study, record, model=model)
     assert (study.run_dir(record.run_id) / "model" / "model.safetensors").read_text() == "weights"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import LADDER, MODEL, lines_with
+
 from support.commands import Result
+from support.studies import LADDER, MODEL, lines_with
 
 PICO = ("checkpoint=pico/step64", "task=pico/nli", "logger=none")
 
@@ -127,7 +128,7 @@ def test_a_fresh_interpreter_says_the_same(name: str, shell: Callable[..., Resul
 
 EVALUATE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown task": (["checkpoint=pico/step64", "task=pico/nlu"], ["task=pico/nlu:", "pico/nli"]),
-    "unknown suite": ([*PICO, "suite=pico/nlu"], ["pico/nlu", "did you mean", "pico/nli"]),
+    "unknown suite": (["checkpoint=pico/step64", "suite=pico/nlu"], ["pico/nlu", "did you mean", "pico/nli"]),
     "negative shots": ([*PICO, "shots=-1"], ["shots=-1", "at least 0"]),
     "a list of shots": ([*PICO, "shots=[0,4]"], ["shots=[0,4]"]),
     "a training key": ([*PICO, "optimizer.lr=1e-3"], ["optimizer.lr=1e-3", "no such key"]),
@@ -144,7 +145,9 @@ def test_evaluate_refuses_bad_input_as_well(name: str, shell: Callable[..., Resu
 
 
 def test_everything_wrong_is_reported_together(shell: Callable[..., Result]) -> None:
-    result = shell("train.py", *PICO, "optimizer.lr=-1", "stage.epochs=0", "checkpoint.step=65", "eval.limit=0", "seed=-1")
+    result = shell(
+        "train.py", *PICO, "optimizer.lr=-1", "stage.epochs=0", "checkpoint.step=65", "eval.limit=0", "seed=-1"
+    )
     check(result, ["5 problems"])
     for key in ("optimizer.lr=-1", "stage.epochs=0", "checkpoint.step=65", "eval.limit=0", "seed=-1"):
         assert len(lines_with(result.err, key)) == 1
@@ -193,7 +196,9 @@ def test_debug_adds_the_traceback(shell: Callable[..., Result]) -> None:
     assert re.search(r"^error: .*", result.err, flags=re.MULTILINE)
 
 
-def test_a_hub_that_does_not_answer_is_one_message_with_the_ways_out(tmp_path: Path, shell: Callable[..., Result]) -> None:
+def test_a_hub_that_does_not_answer_is_one_message_with_the_ways_out(
+    tmp_path: Path, shell: Callable[..., Result]
+) -> None:
     result = shell("train.py", "checkpoint=step342k", "task=pico/nli", "logger=none", f"study_dir={tmp_path}/study")
     assert result.status == 1
     assert "Traceback" not in result.err

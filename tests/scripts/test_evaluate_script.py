@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from conftest import SMALL, Place, lines_with
 
 from pretune.results import load
+from support.studies import SMALL, Place, lines_with
 
 TASK = ("task=pico/nli", "task.train_rows=32", "task.validation_rows=8")
 TUNED = [word for word in SMALL if not word.startswith("checkpoint")]

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CELL, Place, lines_with, make_place
+
+from support.studies import CELL, Place, lines_with, make_place
 
 ROWS = [
     {"premise": f"a robin is in the {place} .", "hypothesis": "a bird is there .", "label": str(number % 3)}

@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import CELL, GRID, SMALL, Place, make_place
+
 from support.commands import Running, run, start
-
-from pretune.results import load
-
-
-def values(study: Path) -> pd.DataFrame:
-    """All rows of the table without the run's name, in an order that does not depend on it."""
-    table = load(study).drop(columns="run_id")
-    keys = [name for name in table.columns if name not in ("value", "ci_low", "ci_high", "n")]
-    return table.sort_values(keys, ignore_index=True)
+from support.studies import CELL, GRID, SMALL, Place, make_place, values
 
 
 def evaluated(study: Path) -> pd.DataFrame:
@@ -46,7 +38,7 @@ def test_nothing_is_written_to_the_working_folder(grid: Place) -> None:
 def test_a_finished_study_leaves_neither_claims_nor_unfinished_work(grid: Place) -> None:
     assert [path for path in (grid.study / "claims").rglob("*") if path.is_file()] == []
     assert [path for path in (grid.study / "work").rglob("*") if path.is_file()] == []
-    assert [path for path in (grid.study / "runs").glob(".*")] == []
+    assert list((grid.study / "runs").glob(".*")) == []
 
 
 def test_every_train_run_holds_what_the_record_promises(grid: Place) -> None:
@@ -227,9 +219,7 @@ def test_weights_in_a_folder_are_known_by_content(place: Place, grid: Place, tmp
     assert list(evaluated(place.study)["value"]) == list(known["value"])
 
     (folders[1] / "model.safetensors").write_bytes((built.parent / "step4" / "model.safetensors").read_bytes())
-    changed = place.train(
-        "checkpoint=path", f"checkpoint.path={folders[1]}", *chosen, "optimizer.lr=1e-3", "mode=plan"
-    )
+    changed = place.train("checkpoint=path", f"checkpoint.path={folders[1]}", *chosen, "optimizer.lr=1e-3", "mode=plan")
     assert "3 cells, 0 finished, 3 missing" in changed.out
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from conftest import SMALL, Place, make_place
+
 from support.commands import start, wait_until
-from test_grid import values
+from support.studies import SMALL, Place, make_place, values
 
 LONG = (
     *SMALL,

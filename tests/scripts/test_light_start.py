@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import GRID, Place
+
 from support.commands import HEAVY, ROOT, Result, environment, run
+from support.studies import GRID, Place
 
 SPY = """
 import atexit, json, sys

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.commands import ROOT
 
 from pretune.results import load
 from pretune.results.schema import BASELINE_SCORER
+from support.commands import ROOT
 
 pytestmark = pytest.mark.slow
 
 FINE_TUNED = ("pico/nli", "pico/paraphrase", "pico/summary", "pico/question", "pico/chat")
-PRIMARY = {task: ("accuracy", "sum") for task in FINE_TUNED} | {
+PRIMARY = dict.fromkeys(FINE_TUNED, ("accuracy", "sum")) | {
     "pico/summary": ("rouge_l", "generate"),
     "pico/question": ("rouge_l", "generate"),
     "pico/choice": ("accuracy", "sum"),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import CELL, LADDER, Place, make_place
-from support.commands import Result, run
 
 from pretune.results import load
 from pretune.study import Step, _has_key, find_root, list_studies, read_study
+from support.commands import Result, run
+from support.studies import CELL, Place
 
 STUDY = """
 description: two steps on nothing much
@@ -149,5 +149,3 @@ def test_every_shipped_study_can_be_read(name: str) -> None:
     assert plan.description
     assert plan.study_dir.startswith("studies/")
     assert plan.steps[-1].script == "report"
-
-

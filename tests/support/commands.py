@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,7 +93,13 @@ class Running:
         if fresh:
             with open(self._out, "wb") as out, open(self._err, "wb") as err:
                 self._popen = subprocess.Popen(
-                    [sys.executable, *arguments], cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                    [sys.executable, *arguments],
+                    cwd=cwd,
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,
                 )
             self.pid = self._popen.pid
         else:
@@ -108,10 +115,13 @@ class Running:
         return self._popen.poll() is None if self._fresh else self._process.is_alive()
 
     def kill(self) -> None:
-        """Kill it without a chance to tidy up, and see it gone."""
-        process = self._popen if self._fresh else self._process
-        process.kill()
+        """Kill it, and what it started, without a chance to tidy up, and see it gone."""
+        self._kill_all()
         self.wait()
+
+    def _kill_all(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float = TIMEOUT) -> Result:
         """Wait for the end."""
@@ -119,12 +129,12 @@ class Running:
             try:
                 status = self._popen.wait(timeout)
             except subprocess.TimeoutExpired:
-                self._popen.kill()
+                self._kill_all()
                 raise
         else:
             self._process.join(timeout)
             if self._process.is_alive():
-                self._process.kill()
+                self._kill_all()
                 raise TimeoutError(f"the command did not end in {timeout} s")
             status = int(self._process.exitcode or 0)
         result = Result(status, _read(self._out), _read(self._err))
@@ -184,6 +194,7 @@ def _become(arguments: list[str], cwd: str, env: dict[str, str], out: str, err: 
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.setsid()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

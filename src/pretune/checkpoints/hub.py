@@ -170,7 +170,10 @@ class RefCache:
 
     def _read(self, name: str, key: str) -> dict[str, str] | None:
         try:
-            return {str(entry): str(value) for entry, value in json.loads(self._path(name).read_text())[key].items()}
+            body = json.loads(self._path(name).read_text())
+            if body["endpoint"] != endpoint():  # a mirror's commits are not the Hub's
+                return None
+            return {str(entry): str(value) for entry, value in body[key].items()}
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -11,14 +11,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+def silence_progress_bars() -> None:
+    """Switch off transformers' bars, one per file of weights that is read or written: they tear up our own.
+
+    Those of downloads stay as they are; transformers would switch them off too.
+    """
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    downloads_hidden = are_progress_bars_disabled()
+    disable_progress_bar()
+    if not downloads_hidden:
+        enable_progress_bars()
+
+
 def load_model(folder: Path) -> PreTrainedModel:
     """Load a causal language model in fp32. Raises :class:`CheckpointError` for missing or non-finite weights."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # one bar per file of weights, between ours
+    silence_progress_bars()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,

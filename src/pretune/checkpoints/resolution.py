@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretune.checkpoints.hub import RefCache, download_weights
-from pretune.checkpoints.ladders import ladder_dir
+from pretune.checkpoints.hub import FILES_TO_LOAD, RefCache, download_weights
+from pretune.checkpoints.ladders import ladder_dir, step_dir
 from pretune.checkpoints.revisions import find_named_revision, find_revision, parse_revisions
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError
@@ -41,10 +41,17 @@ def label_of(checkpoint: Checkpoint) -> str:
         prefix = "" if checkpoint.phase == "main" else f"{checkpoint.phase}-"
         return f"{prefix}step{checkpoint.step}"
     if checkpoint.source == "path":
-        return Path(str(checkpoint.path)).name
+        folder = Path(str(checkpoint.path)).expanduser()
+        return f"{folder.name}-{_short_content(folder)}"  # many folders are called checkpoint-1000
     if checkpoint.source == "hub" and checkpoint.family == "hub":
         return f"{checkpoint.repo}@{checkpoint.revision or 'main'}"
     return checkpoint.revision or "main"
+
+
+@functools.cache
+def _short_content(folder: Path) -> str:
+    """First digits of the hash of a folder's weights; a folder is read once per process."""
+    return digest(hash_weights(folder))[:6]
 
 
 def resolve(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
@@ -81,7 +88,8 @@ def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
 
 
 def _resolve_path(checkpoint: Checkpoint) -> Resolved:
-    hashes = hash_weights(Path(str(checkpoint.path)).expanduser())
+    folder = Path(str(checkpoint.path)).expanduser()
+    hashes = hash_weights(folder)
     step = checkpoint.step if isinstance(checkpoint.step, int) else None
     return Resolved(
         checkpoint=checkpoint,
@@ -92,7 +100,7 @@ def _resolve_path(checkpoint: Checkpoint) -> Resolved:
         revision=None,
         commit=None,
         hashes=hashes,
-        identity=digest(hashes),
+        identity=hash_folder(folder),
     )
 
 
@@ -164,28 +172,24 @@ def hash_weights(folder: Path) -> dict[str, str]:
     return hashes
 
 
+def hash_folder(folder: Path) -> str:
+    """Hash of everything that is loaded from a local folder: weights, configuration, tokenizer."""
+    hashes = hash_weights(folder)
+    for pattern in FILES_TO_LOAD:
+        for path in sorted(folder.glob(pattern)):
+            if path.name not in hashes:
+                with open(path, "rb") as file:
+                    hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(hashes)
+
+
 def locate(resolved: Resolved, cache_dir: str) -> Path:
     """Folder with the weights and the tokenizer; downloads them from the Hub if need be."""
     checkpoint = resolved.checkpoint
     if checkpoint.source == "ladder":
         assert checkpoint.recipe is not None
         assert resolved.step is not None
-        return ladder_dir(cache_dir, checkpoint.recipe) / f"step{resolved.step}"
+        return step_dir(ladder_dir(cache_dir, checkpoint.recipe), resolved.step)
     if checkpoint.source == "path":
         return Path(str(checkpoint.path)).expanduser()
     return download_weights(str(checkpoint.repo), str(resolved.commit), resolved.hashes)
-
-
-def count_parameters_on_disk(folder: Path) -> int:
-    """Number of parameters in a folder's safetensors files, from their headers."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                size = 1
-                for dimension in entry["shape"]:
-                    size *= dimension
-                total += size
-    return total

@@ -43,6 +43,8 @@ def diagnose(error: Exception, argv: Sequence[str]) -> str:
     from hydra.core.global_hydra import GlobalHydra
 
     arguments = get_args_parser().parse_args(list(argv[1:]))
+    if arguments.config_dir or arguments.config_path:
+        return first_lines(error)  # what is valid depends on folders that are not looked through here
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(script.parent / "conf"), version_base="1.3"):

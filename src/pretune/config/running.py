@@ -42,18 +42,24 @@ class Logger:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval:
+class Sample:
+    """Which rows evaluate.py evaluates, and what it stores of them."""
+
+    limit: int | None = option(None, help="rows per evaluation, drawn by seed; null: all", minimum=1)
+    keep_prompts: bool = option(False, help="store the prompts in items.parquet", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Sample):
     """How train.py evaluates base and tuned models."""
 
     formats: tuple[str, ...] = option(("default",), help="prompt formats", nonempty=True)
     shots: tuple[int, ...] = option((0,), help="numbers of shots", nonempty=True, minimum=0)
-    limit: int | None = option(None, help="rows per evaluation, drawn by seed; null: all", minimum=1)
     relations: tuple[str, ...] = option(
         ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining"),
         help="which evaluations are made",
         choices=("validation", "in_domain", "out_of_domain", "cross_task", "pretraining"),
     )
-    keep_prompts: bool = option(False, help="store the prompts in items.parquet", scientific=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +116,7 @@ class EvaluateConfig(Common):
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")
-    eval: Eval = option(factory=Eval, help="limit and keep_prompts")
-    seed: int = option(0, help="seed", minimum=0)
+    eval: Sample = option(factory=Sample, help="which rows")
     mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
 

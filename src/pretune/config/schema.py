@@ -65,13 +65,15 @@ def _thaw_hint(hint: Any) -> Any:
 def freeze(cls: type[T], data: DictConfig | Mapping[str, Any]) -> T:
     """Build the frozen value of class ``cls`` from a composed configuration or from plain data.
 
-    Interpolations are resolved. Plain data (a record on disk, a chunk handed to a worker) is merged into the
-    schema first, so that types are checked; unknown keys raise omegaconf's error.
+    Interpolations of a composed configuration are resolved. Plain data (a record on disk, a chunk handed to a worker)
+    is merged into the schema first, so that types are checked; unknown keys raise omegaconf's error. Interpolations
+    in plain data stay text: a file from elsewhere must not read this machine's environment.
     """
+    composed = isinstance(data, DictConfig)
     schema = thaw(typing.cast(Any, cls))
     if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not schema:
         data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), data))
-    plain = OmegaConf.to_container(data, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(data, resolve=composed, throw_on_missing=True)
     return typing.cast(T, _freeze_value(cls, plain))
 
 

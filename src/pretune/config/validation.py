@@ -14,6 +14,9 @@ from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
 
+WITHOUT_EFFECT = ("stage.", "optimizer", "task", "format", "regularizer", "eval", "seed", "experiment")
+"""Overrides that a pre-training does not look at: its recipe is under ``checkpoint.recipe``."""
+
 STEP_CHOICE = re.compile(r"all|every:[1-9]\d*")
 
 
@@ -97,6 +100,8 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
         yield Problem(key="checkpoint.path", value=checkpoint.path, message="checkpoint.source=path needs a folder")
     if source == "path" and checkpoint.path and not (Path(checkpoint.path).expanduser() / "config.json").is_file():
         yield Problem(key="checkpoint.path", value=checkpoint.path, message="no such folder, or no config.json in it")
+    if source == "path" and isinstance(step, str) and STEP_CHOICE.fullmatch(step):
+        yield Problem(key="checkpoint.step", value=step, message="a folder holds one checkpoint, not a family")
     if source == "ladder" and checkpoint.recipe is None:
         yield Problem(key="checkpoint.recipe", value=None, message="checkpoint.source=ladder needs a recipe")
     if source == "hub" and checkpoint.path:
@@ -140,7 +145,7 @@ def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
             f"valid: {', '.join(map(str, steps))}",
         )
     model = checkpoint.recipe.model
-    if model.hidden_size % (2 * model.heads):
+    if model.heads > 0 and model.hidden_size % (2 * model.heads):
         yield Problem(
             key="checkpoint.recipe.model.heads",
             value=model.heads,
@@ -149,6 +154,7 @@ def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
 
 
 def _check_task_source(task: Task) -> Iterable[Problem]:
+    yield from _check_splits(task)
     if task.source == "path" and not task.path:
         yield Problem(key="task.path", value=task.path, message="task.source=path needs a folder")
     if task.source == "path" and task.path and not Path(task.path).expanduser().is_dir():
@@ -162,6 +168,16 @@ def _check_shots(config: EvaluateConfig) -> Iterable[Problem]:
     if config.shots and config.suite is None and task.train_split is None and task.answer != "language":
         yield Problem(
             key="shots", value=config.shots, message=f"task={task.name} has no training split to take shots from"
+        )
+
+
+def _check_splits(task: Task) -> Iterable[Problem]:
+    """Rows that are trained on, chosen on and evaluated must be different ones."""
+    if task.train_split is not None and task.eval_split == task.train_split:
+        yield Problem(key="task.eval_split", value=task.eval_split, message="is the training split (task.train_split)")
+    if task.validation_split is not None and task.validation_split in (task.train_split, task.eval_split):
+        yield Problem(
+            key="task.validation_split", value=task.validation_split, message="is also the training or evaluated split"
         )
 
 

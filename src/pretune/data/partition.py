@@ -6,6 +6,7 @@ the same rows; shots come from the rest of the training split and never from eva
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Sequence
@@ -52,6 +53,12 @@ def split_training_rows(task: Task, load: LoadSplit) -> Partition:
     return Partition(pool=tuple(shuffled[count:]), validation=tuple(shuffled[:count]), dropped=training.dropped)
 
 
+def _reading_key(task: Task) -> str:
+    """What determines the rows that are read; the same rows serve a task with another map or number of rows."""
+    neutral = dataclasses.replace(task, train_rows=1, validation_rows=1, in_domain=(), out_of_domain=(), cross_task=())
+    return repr(neutral)
+
+
 class LoadSplit:
     """Loads splits and divides them, each once per process."""
 
@@ -61,7 +68,7 @@ class LoadSplit:
 
     def __call__(self, task: Task, split: str) -> Split:
         """The split, from memory when it was read before."""
-        key = (repr(task), split)
+        key = (_reading_key(task), split)
         if key not in self._splits:
             other = (task.train_split or "", task.validation_split or "", task.eval_split)
             self._splits[key] = load_split(task, split, other_splits=other)
@@ -69,7 +76,7 @@ class LoadSplit:
 
     def partition(self, task: Task) -> Partition:
         """The task's training split, divided."""
-        key = repr(task)
+        key = f"{_reading_key(task)} {task.validation_rows}"
         if key not in self._partitions:
             self._partitions[key] = split_training_rows(task, self)
         return self._partitions[key]

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pretune.checkpoints.resolution import hash_weights, label_of
+from pretune.checkpoints.resolution import hash_folder, label_of
 from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.science import Task
 from pretune.data.sources import hash_path
 from pretune.errors import UsageError
 from pretune.execution.jobs import Evaluation, Job, list_evaluations
@@ -66,17 +67,17 @@ class ContentHashes:
             return None
         path = str(checkpoint.path)
         if path not in self._weights:
-            self._weights[path] = digest(hash_weights(Path(path).expanduser()))
+            self._weights[path] = hash_folder(Path(path).expanduser())
         return self._weights[path]
 
-    def rows(self, evaluation: Evaluation) -> str | None:
+    def rows(self, task: Task) -> str | None:
         """Hash of the row files of a ``source=path`` task."""
-        path = str(evaluation.task.path)
-        if evaluation.task.source != "path":
+        if task.source != "path":
             return None
-        if path not in self._rows:
-            self._rows[path] = hash_path(evaluation.task)
-        return self._rows[path]
+        key = f"{task.path}/{task.config}"
+        if key not in self._rows:
+            self._rows[key] = hash_path(task)
+        return self._rows[key]
 
 
 def name_train_cell(config: TrainConfig) -> str:
@@ -108,7 +109,7 @@ def list_cells(job: Job, study: Study, hashes: ContentHashes) -> JobCells:
     base = _evaluate_cells(job, base_weights(config.checkpoint, content=content), "base", base_name, hashes)
     if isinstance(config, EvaluateConfig):
         return JobCells(job=job, base=base)
-    task_content = hash_path(config.task)
+    task_content = hashes.rows(config.task)
     request = train_request(config, checkpoint_content=content, task_content=task_content)
     train = Cell("train", "tuned", name_train_cell(config), request)
     tuned = _evaluate_cells(job, tuned_weights(train.key), "tuned", train.name, hashes)
@@ -127,7 +128,7 @@ def _evaluate_cells(
             format_=evaluation.format,
             shots=evaluation.shots,
             config=job.config,
-            task_content=hashes.rows(evaluation),
+            task_content=hashes.rows(evaluation.task),
         )
         split = "validation" if evaluation.split == "validation" else ""
         shots = f"{evaluation.shots}shot" if evaluation.shots else ""

@@ -122,8 +122,6 @@ def compute_evaluation(
         "eval_format": None if is_text else evaluation.format.name,
         "shots": None if is_text else evaluation.shots,
     }
-    if trained is None:
-        columns["seed"] = None
     where = {name: columns[name] for name in ("eval_task", "eval_format", "shots")}
     return Record(
         run_id=prepared.run_id,

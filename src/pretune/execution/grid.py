@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any
 
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.running import EvaluateConfig, TrainConfig
-from pretune.errors import HubUnreachable, PretuneError
+from pretune.errors import HubUnreachable, PretuneError, UsageError
 from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
+from pretune.execution.rows import training_columns
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.tracking import Tracker
@@ -49,15 +51,48 @@ class Grid:
         return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
 
 
+SESSION_KEYS = ("study_dir", "cache_dir", "mode", "fail_fast", "logger", "trainer.accelerator")
+"""Keys that hold for a whole command: they cannot be swept."""
+
+
+def check_session_keys(jobs: Sequence[Job]) -> None:
+    """Refuse a sweep over keys that hold for the whole command."""
+    for key in SESSION_KEYS:
+        values = list(dict.fromkeys(str(operator.attrgetter(key)(job.config)) for job in jobs))
+        if len(values) > 1:
+            raise UsageError(f"{key}={','.join(values)}: holds for the whole command and cannot be swept")
+
+
+def warn_of_equal_columns(grid: Grid) -> None:
+    """Say when trainings differ only in keys that the results table has no column for."""
+    seen: dict[str, set[str]] = {}
+    for cells in grid.jobs:
+        config = cells.job.config
+        if cells.train is not None and isinstance(config, TrainConfig):
+            columns = {**training_columns(config, config.task.train_rows), "label": label_of(config.checkpoint)}
+            columns |= {"family": config.checkpoint.family, "step": config.checkpoint.step}
+            seen.setdefault(digest(columns), set()).add(cells.train.key)
+    same = max((len(keys) for keys in seen.values()), default=0)
+    if same > 1:
+        log.warning(
+            "%d trainings differ only in keys that are no columns of the results table (batch, schedule, recipe …): "
+            "the report averages them; use one study_dir for each to compare them",
+            same,
+        )
+
+
 def plan_grid(jobs: Sequence[Job]) -> Grid:
     """Order jobs checkpoint-major (checkpoints in the order typed) and enumerate their cells."""
+    check_session_keys(jobs)
     study = Study(jobs[0].config.study_dir)
     hashes = ContentHashes()
     rank: dict[str, int] = {}
     for job in jobs:
         rank.setdefault(repr(job.config.checkpoint), len(rank))
     ordered = sorted(jobs, key=lambda job: rank[repr(job.config.checkpoint)])
-    return Grid(study=study, jobs=tuple(list_cells(job, study, hashes) for job in ordered))
+    grid = Grid(study=study, jobs=tuple(list_cells(job, study, hashes) for job in ordered))
+    warn_of_equal_columns(grid)
+    return grid
 
 
 def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcome]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from pretune.config.science import Task
 from pretune.execution.cells import Cell, JobCells
 from pretune.results.store import Study
+
+log = logging.getLogger(__name__)
 
 
 def headline(cells: JobCells, study: Study) -> dict[str, Any]:
@@ -17,10 +20,12 @@ def headline(cells: JobCells, study: Study) -> dict[str, Any]:
     """
     if cells.train is None:
         return _single(cells, study)
-    chosen = next((c for c in cells.tuned if c.evaluation is not None and c.evaluation.relation == "in_domain"), None)
-    if chosen is None or chosen.evaluation is None:
+    evaluated = [c for c in cells.tuned if c.evaluation is not None and c.evaluation.relation == "in_domain"]
+    if not evaluated:
         return {}
+    chosen = min(evaluated, key=lambda cell: _distance(cell, cells))
     evaluation = chosen.evaluation
+    assert evaluation is not None
     twin = next((c for c in cells.base if c.evaluation == evaluation), None)
     tuned, base = (_primary(cell, evaluation.task, study) for cell in (chosen, twin))
     text: dict[str, Any] = {"metric": f"{evaluation.task.metric}"}
@@ -31,6 +36,17 @@ def headline(cells: JobCells, study: Study) -> dict[str, Any]:
     if base is not None and tuned is not None:
         text["gain"] = f"{tuned['value'] - base['value']:+.3f}"
     return text
+
+
+def _distance(cell: Cell, cells: JobCells) -> tuple[bool, bool, int]:
+    """How far an evaluation is from the training itself: other task, other format, more shots."""
+    evaluation, config = cell.evaluation, cells.job.config
+    assert evaluation is not None
+    return (
+        evaluation.task.name != config.task.name,
+        evaluation.format.name != config.format.name,
+        evaluation.shots,
+    )
 
 
 def _single(cells: JobCells, study: Study) -> dict[str, Any]:
@@ -56,8 +72,14 @@ def _primary(cell: Cell | None, task: Task, study: Study) -> dict[str, Any] | No
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """Rows of a run's ``metrics.parquet``."""
+    """Rows of a run's ``metrics.parquet``; none, with a warning, when it cannot be read."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(run_dir / "metrics.parquet").to_pylist()
+    path = run_dir / "metrics.parquet"
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        log.warning("%s cannot be read (%s); delete the folder and run the command again", path, error)
+        return []
     return rows

@@ -7,6 +7,7 @@ machine can run it without Hydra. It is plain data on the way.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from pretune.config.library import Library
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import freeze, to_plain
-from pretune.config.science import Checkpoint, Format, Task, Template
+from pretune.config.science import Format, Task, Template
 from pretune.errors import UsageError
 
 EVALUATED_RELATIONS = ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining")
@@ -33,7 +34,7 @@ class Job:
     @property
     def command(self) -> str:
         """The shell command that runs this job alone."""
-        return " ".join([f"python {self.script}.py", *(_quote(text) for text in self.overrides)])
+        return shlex.join(["python", f"{self.script}.py", *self.overrides])
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data, from which :meth:`from_plain` makes an equal job."""
@@ -58,10 +59,6 @@ class Job:
             formats={name: freeze(Format, format_) for name, format_ in data["formats"].items()},
             overrides=tuple(data["overrides"]),
         )
-
-
-def _quote(text: str) -> str:
-    return f"'{text}'" if any(character in text for character in " '\"[]{}()$*?;&|<>#") else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +88,7 @@ def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[s
     }
     for task in (config.task, *tasks.values()):
         for format_ in (config.format, *formats.values()):
-            if task.answer != "language" and task.family not in format_.templates:
-                raise UsageError(
-                    f"format={format_.name} has no template for family '{task.family}' of task '{task.name}'; "
-                    f"it knows: {', '.join(format_.templates)}"
-                )
+            check_template(task, format_)
     return Job(script="train", config=config, tasks=tasks, formats=formats, overrides=overrides)
 
 
@@ -106,9 +99,20 @@ def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: t
         trained = library.task(config.suite)
         names = [*_related(trained, "in_domain"), *trained.out_of_domain, *trained.cross_task]
         tasks = {name: library.task(name) for name in dict.fromkeys(names)}
+    for task in tasks.values():
+        check_template(task, config.format)
     return Job(
         script="evaluate", config=config, tasks=tasks, formats={config.format.name: config.format}, overrides=overrides
     )
+
+
+def check_template(task: Task, format_: Format) -> None:
+    """Refuse a format that has no words for a task's family."""
+    if task.answer != "language" and task.family not in format_.templates:
+        raise UsageError(
+            f"format={format_.name} has no template for family '{task.family}' of task '{task.name}'; "
+            f"it knows: {', '.join(format_.templates)}"
+        )
 
 
 def _related(task: Task, relation: str) -> tuple[str, ...]:
@@ -170,6 +174,7 @@ def with_step(job: Job, step: int) -> Job:
     return dataclasses.replace(job, config=config, overrides=(*kept, f"checkpoint.step={step}"))
 
 
-def checkpoint_of(job: Job) -> Checkpoint:
-    """The checkpoint that a job starts from."""
-    return job.config.checkpoint
+def with_group(job: Job, group: str) -> Job:
+    """The same job under a given name of its grid for the tracker."""
+    logger = dataclasses.replace(job.config.logger, group=group)
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, logger=logger))

@@ -30,15 +30,18 @@ def choose_policy(config: TrainConfig, parameters: int) -> str:
 
 
 def drop_unselected(study: Study, jobs: Sequence[JobCells]) -> list[str]:
-    """Delete the weights of finished trainings that ``selected`` does not keep; return their run_ids."""
+    """Delete the weights of finished trainings that ``selected`` does not keep; return their run_ids.
+
+    Only those that were trained under this policy and have no evaluation left to make.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for cells in jobs:
-        config = cells.job.config
         run_id = study.find_finished(cells.train.key) if cells.train is not None else None
-        if run_id is None or not isinstance(config, TrainConfig):
+        if run_id is None:
             continue
         run = study.read_run(run_id)
-        if choose_policy(config, int(run["facts"]["parameters"])) == "selected":
+        unfinished = any(study.find_finished(cell.key) is None for cell in cells.tuned)
+        if run["facts"].get("keep_model") == "selected" and not unfinished:
             without = {key: value for key, value in run["request"].items() if key not in ("optimizer", "seed")}
             groups.setdefault(digest(without), []).append(run)
     dropped = []

@@ -55,15 +55,19 @@ class ModelHost:
 
     def adopt(self, identity: str) -> None:
         """Note that the model was trained in place and now holds the weights of cell ``identity``."""
+        self.model.to(self._device())  # Lightning leaves it on the CPU
         self.holds = identity
+
+    def _device(self) -> torch.device:
+        from pretune.training.fitting import choose_device
+
+        return choose_device(self.accelerator)
 
     def spoil(self) -> None:
         """Note that the model's weights are about to be changed: they are nobody's until adopted."""
         self.holds = None
 
     def _load(self, resolved: Resolved) -> None:
-        from pretune.training.fitting import choose_device
-
         folder = locate(resolved, self.cache_dir)
         self.model = self.holds = self._base_identity = None
         self._base_weights = {}
@@ -72,9 +76,10 @@ class ModelHost:
         check_vocabulary(model, self.tokenizer, folder)
         self._base_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self._base_identity = resolved.identity
-        self.model = model.to(choose_device(self.accelerator))
+        self.model = model.to(self._device())
 
     def _copy_in(self, weights: dict[str, torch.Tensor]) -> None:
+        self.model.to(self._device())  # a training that failed leaves it elsewhere
         self.model.load_state_dict(weights)
         for parameter in self.model.parameters():
             parameter.grad = None

@@ -8,12 +8,10 @@ from rich.table import Table
 
 from pretune.checkpoints.ladders import is_built, ladder_dir, read_manifest
 from pretune.config.running import TrainConfig
+from pretune.config.validation import WITHOUT_EFFECT
 from pretune.errors import UsageError
 from pretune.execution.display import ProgressDisplay, make_console
 from pretune.execution.ladders import ensure_ladder
-
-WITHOUT_EFFECT = ("stage.", "optimizer", "task", "format", "regularizer", "eval", "seed")
-"""Overrides that a pre-training does not look at: its recipe is under ``checkpoint.recipe``."""
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

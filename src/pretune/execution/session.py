@@ -43,6 +43,15 @@ def check_points(script: str, points: Sequence[Point]) -> list[Any]:
     return configs
 
 
+def check_evaluate_overrides(config: EvaluateConfig, overrides: Sequence[str]) -> None:
+    """Refuse overrides of evaluate.py that contradict each other: one of the two would silently do nothing."""
+    given = {text.partition("=")[0].lstrip("+~").split(".")[0] for text in overrides}
+    if config.run is not None and "checkpoint" in given:
+        raise UsageError(f"run={config.run}: contradicts checkpoint=…: a trained run has its own; give one of them")
+    if config.suite is not None and "task" in given:
+        raise UsageError(f"suite={config.suite}: contradicts task=…: give a task, or a suite of them")
+
+
 def pretrains(configs: Sequence[Any], points: Sequence[Point]) -> bool:
     """Whether the command builds ladders (``stage=pretrain``); mixing that with fine-tuning is refused."""
     chosen = [isinstance(config, TrainConfig) and config.stage.name == "pretrain" for config in configs]
@@ -72,6 +81,7 @@ class Session:
             if isinstance(config, TrainConfig):
                 job = complete_train_job(config, library, point.overrides)
             else:
+                check_evaluate_overrides(config, point.overrides)
                 job = complete_evaluate_job(config, library, point.overrides)
             jobs += expand_steps(expand_runs(job))
         return cls(jobs)
@@ -130,18 +140,21 @@ class Session:
     def collect(self, returns: Sequence[Any]) -> int:
         """Show the summary of jobs that a launcher's workers ran; ``returns`` are their outcomes as plain data."""
         by_command = {}
+        broken = [part for part in returns if isinstance(part, BaseException)]
         for part in returns:
-            for data in part:
+            for data in () if isinstance(part, BaseException) else part:
                 cells = tuple(CellOutcome(**cell) for cell in data["cells"])
                 by_command[data["command"]] = JobOutcome(label=data["label"], command=data["command"], cells=cells)
         drop_unselected(self.grid.study, self.grid.jobs)
         tracker = self.open_tracker()
         try:
-            return self.conclude(
-                [by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command], tracker
-            )
+            outcomes = [by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command]
+            status = self.conclude(outcomes, tracker)
         finally:
             tracker.close()
+        for error in broken:
+            make_console(stderr=True).print(f"a job of the launcher ended early: {error}", style="red", markup=False)
+        return 1 if broken else status
 
     def conclude(self, outcomes: Sequence[JobOutcome], tracker: Tracker | None = None) -> int:
         """Print summary, totals and failures; give the tracker the sweep's table; return the exit status."""

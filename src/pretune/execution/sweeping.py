@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from pretune.config.expansion import expand
 from pretune.config.library import Library
 from pretune.errors import UsageError
-from pretune.execution.jobs import Job
+from pretune.execution.jobs import Job, with_group
 from pretune.results.identity import digest
 
 SERIAL_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -29,6 +29,14 @@ def finish(status: int) -> int:
     if status:
         raise SystemExit(status)
     return status
+
+
+def read_return(job_return: Any) -> Any:
+    """What a launcher's job returned, or the exception that ended it."""
+    try:
+        return job_return.return_value
+    except Exception as error:  # noqa: BLE001 - whatever ended one chunk must not hide the others
+        return error
 
 
 class GridSweeper(Sweeper):
@@ -64,11 +72,11 @@ class GridSweeper(Sweeper):
         chunks = self._split(session.grid_jobs())
         if session.shows_only() or (self._is_serial() and len(chunks) == 1):
             return finish(session.run())
-        paths = [self._write(session.study_root, chunk) for chunk in chunks]
+        paths = [self._write(session.study_root, chunk, session.grid.group) for chunk in chunks]
         launcher = self._make_launcher()
         batch = [[*chunk[0].overrides, f"chunk={path}"] for chunk, path in zip(chunks, paths, strict=True)]
         returns = launcher.launch(batch, initial_job_idx=0)
-        return finish(session.collect([job_return.return_value for job_return in returns]))
+        return finish(session.collect([read_return(job_return) for job_return in returns]))
 
     def _is_serial(self) -> bool:
         return str(self._config.hydra.launcher.get("_target_")) == SERIAL_LAUNCHER
@@ -93,9 +101,11 @@ class GridSweeper(Sweeper):
         return list(chunks.values())
 
     @staticmethod
-    def _write(study_root: Path, jobs: Sequence[Job]) -> Path:
+    def _write(study_root: Path, jobs: Sequence[Job], group: str) -> Path:
+        """Write a chunk; its jobs carry the name of the whole grid, which a part of it could not work out."""
         from pretune.execution.grid import write_chunk
 
+        jobs = [with_group(job, group) for job in jobs]
         plain = [job.to_plain() for job in jobs]
         path = study_root / "sweeps" / f"{digest(plain)[:12]}.json"
         write_chunk(path, jobs)

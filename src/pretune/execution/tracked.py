@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pretune.checkpoints.resolution import Resolved
 from pretune.config.schema import to_plain
 from pretune.execution.cells import JobCells
+from pretune.execution.headlines import read_metrics
 from pretune.execution.outcomes import DONE, FAILED, FINISHED, CellOutcome
 from pretune.execution.training import next_attempt
 from pretune.results.identity import digest
@@ -104,14 +104,11 @@ def summarize(run_dir: Path) -> dict[str, float]:
 
     ``relation`` is ``base`` for base models; ``4shot`` and the like follow the format where there are shots.
     """
-    import pyarrow.parquet as pq
-
     values = {}
-    with contextlib.suppress(OSError):
-        for row in pq.read_table(run_dir / "metrics.parquet").to_pylist():
-            parts = [row["relation"] or row["state"], row["eval_task"], row["eval_format"]]
-            if row["shots"]:
-                parts.append(f"{row['shots']}shot")
-            parts += [row["scorer"], row["metric"]]
-            values["eval/" + "/".join(str(part).replace("/", ".") for part in parts if part)] = row["value"]
+    for row in read_metrics(run_dir):
+        parts = [row["relation"] or row["state"], row["eval_task"], row["eval_format"]]
+        if row["shots"]:
+            parts.append(f"{row['shots']}shot")
+        parts += [row["scorer"], row["metric"]]
+        values["eval/" + "/".join(str(part).replace("/", ".") for part in parts if part)] = row["value"]
     return values

@@ -26,6 +26,7 @@ from pretune.execution.rows import training_columns, weight_columns
 from pretune.results.identity import digest, make_run_id
 from pretune.results.store import Record
 
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedTraining:
     """A training with its rows and its id."""
@@ -106,17 +107,13 @@ def compute_training(
     last_epoch = outcome.history[-math.ceil(outcome.total_steps / config.stage.epochs) :]
     metrics = [
         {**columns, "metric": "train_loss", "value": mean([r["loss"] for r in last_epoch]), "n": outcome.rows},
-        *(
-            {
-                **columns,
-                "epochs": epoch,
-                "relation": "validation",
-                "metric": "validation_loss",
-                "value": loss,
-                "n": len(prepared.validation),
-            }
-            for epoch, loss in enumerate(outcome.validation_losses, start=1)
-        ),
+        {
+            **columns,
+            "relation": "validation",
+            "metric": "validation_loss",
+            "value": outcome.validation_losses[-1] if outcome.validation_losses else None,
+            "n": len(prepared.validation),
+        },
     ]
     record = Record(
         run_id=prepared.run_id,
@@ -139,6 +136,7 @@ def compute_training(
             "train_loss": [round(r["loss"], 6) for r in outcome.history],
             "validation_losses": outcome.validation_losses,
             "parameters": parameters,
+            "keep_model": choose_policy(config, parameters),
         },
         provenance=collect(
             host.model.device,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pretune.checkpoints.hub import RefCache
+from pretune.checkpoints.ladders import is_built, ladder_dir
 from pretune.checkpoints.resolution import Resolved, resolve
 from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
@@ -17,7 +19,7 @@ from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
 from pretune.errors import ClaimLost, PretuneError
 from pretune.execution.cells import Cell, JobCells
-from pretune.execution.evaluating import compute_evaluation, prepare_evaluation
+from pretune.execution.evaluating import PreparedEvaluation, compute_evaluation, prepare_evaluation
 from pretune.execution.jobs import Job
 from pretune.execution.ladders import ensure_ladder
 from pretune.execution.models import ModelHost
@@ -66,6 +68,7 @@ class Worker:
         self.host = ModelHost(cache_dir, accelerator)
         self._watch = Watch()
         self._resolved: dict[str, Resolved] = {}
+        self._failures: list[Mapping[str, Any]] | None = None
         self._failed: dict[str, CellOutcome] = {}
 
     def resolve(self, checkpoint: Checkpoint) -> Resolved:
@@ -149,13 +152,8 @@ class Worker:
                     self._ensure_ladder(resolved, job)
                     self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
                 self.listener.start_activity(f"evaluating {cell.name}")
-                relation = trained and relation_of(
-                    trained.config.task,
-                    prepared.evaluation.task,
-                    prepared.evaluation.split,
-                    trained.config.checkpoint.pretraining_text,
-                )
-                return compute_evaluation(prepared, self.host, resolved, trained, relation or None), None
+                relation = find_relation(prepared, trained)
+                return compute_evaluation(prepared, self.host, resolved, trained, relation), None
 
         return self._perform(cell, run_id, compute), run_id
 
@@ -197,7 +195,7 @@ class Worker:
 
     def _ensure_ladder(self, resolved: Resolved, job: Job) -> None:
         recipe = resolved.checkpoint.recipe
-        if recipe is not None:
+        if recipe is not None and not is_built(ladder_dir(self.cache_dir, recipe)):
             self.listener.start_activity(f"pre-training the {resolved.checkpoint.family} ladder")
             ensure_ladder(recipe, self.cache_dir, job.config.trainer, on_step=self.listener.step)
 
@@ -223,10 +221,26 @@ class Worker:
         name and command.
         """
         self.study.clear_failure(make_run_id(cell.kind, cell.name, cell.key))
-        for failure in list(self.study.failures()):
+        if self._failures is None:
+            self._failures = list(self.study.failures())  # once: a study may hold thousands of runs
+        for failure in self._failures:
             described = (failure.get("kind"), failure.get("cell"), failure.get("retry"))
             if described == (cell.kind, cell.name, job.command):
-                self.study.clear_failure(str(failure["run_id"]))
+                self.study.clear_failure(str(failure.get("run_id")))
+
+
+def find_relation(prepared: PreparedEvaluation, trained: Trained | None) -> str | None:
+    """How the evaluated task relates to the trained one: as the job says, else as the training's own map says."""
+    if trained is None:
+        return None
+    if prepared.evaluation.relation is not None:
+        return prepared.evaluation.relation
+    return relation_of(
+        trained.config.task,
+        prepared.evaluation.task,
+        prepared.evaluation.split,
+        trained.config.checkpoint.pretraining_text,
+    )
 
 
 def outcome_of(

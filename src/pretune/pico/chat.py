@@ -6,39 +6,34 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from pretune.pico.lexicon import CREATURES, KINDS, LIGHT, PLANTS, Domain
+from pretune.pico.lexicon import CREATURES, OBJECTS, PLANTS, Domain
 from pretune.pico.sentences import draw_scene, things
 
 NO, YES = 0, 1
 
-TOPICS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType({"life": (*CREATURES, *PLANTS), "weight": LIGHT})
-"""What is asked for → kinds for which the answer is yes."""
-
-Wordings = MappingProxyType[str, tuple[str, ...]]
-
-WORDINGS: Wordings = MappingProxyType(
-    {
-        "life": ("is a {adjective} {noun} alive ?", "would you say the {adjective} {noun} was alive ?"),
-        "weight": ("can you carry a {adjective} {noun} ?", "would you carry the {adjective} {noun} ?"),
-    }
+TRAITS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {"alive": (*CREATURES, *PLANTS), "lifeless": OBJECTS},
 )
-"""What is asked for → ways to ask in training and in the in-domain evaluation."""
+"""Trait that pre-training never shows → kinds that have it; every kind has one."""
 
-FAR_WORDINGS: Wordings = MappingProxyType(
-    {
-        "life": ("is it true that every {adjective} {noun} is alive ?",),
-        "weight": ("is it true that i can carry the {adjective} {noun} ?",),
-    }
+WORDINGS = (
+    "is a {adjective} {noun} {trait} ?",
+    "would you say the {adjective} {noun} was {trait} ?",
+    "do you call every {adjective} {noun} {trait} ?",
 )
-"""What is asked for → ways to ask in the out-of-domain evaluation only."""
+"""Ways to ask in training and in the in-domain evaluation."""
+
+FAR_WORDINGS = ("is it true that a {adjective} {noun} is {trait} ?", "i say the {adjective} {noun} is {trait} , true ?")
+"""Ways to ask in the out-of-domain evaluation only."""
 
 
-def write_chat(rng: Random, domain: Domain, index: int, split: str, *, wordings: Wordings) -> dict[str, Any]:
-    """Ask whether a thing is alive or can be carried; labels take turns with ``index``, topics with every other."""
+def write_chat(rng: Random, domain: Domain, index: int, split: str, *, wordings: tuple[str, ...]) -> dict[str, Any]:
+    """Ask whether a thing has a trait. Labels take turns with ``index`` and are independent of trait and thing."""
     label = index % 2
-    topic = tuple(wordings)[index // 2 % len(wordings)]
-    kind = rng.choice([kind for kind in KINDS if (kind in TOPICS[topic]) is (label == YES)])
-    instruction = rng.choice(wordings[topic]).format(
-        adjective=draw_scene(rng, domain).adjective, noun=rng.choice(things(kind, split))
+    trait = rng.choice(tuple(TRAITS))
+    other = next(each for each in TRAITS if each != trait)
+    kind = rng.choice(TRAITS[trait if label == YES else other])
+    instruction = rng.choice(wordings).format(
+        adjective=draw_scene(rng, domain).adjective, noun=rng.choice(things(kind, split)), trait=trait
     )
     return {"instruction": instruction, "label": label}

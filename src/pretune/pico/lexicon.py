@@ -1,7 +1,7 @@
 """The micro-world: what there is in it, and which words mean the same, the opposite or something more general.
 
 Everything that a task's labels or a document's claims depend on is looked up here. The vocabulary is part of the
-identity of the ladder: changing a word means raising :data:`pretune.pico.tasks.PICO_VERSION`.
+identity of the ladder: changing a word means raising :data:`pretune.results.identity.CORPUS_VERSION`.
 """
 
 from __future__ import annotations
@@ -84,10 +84,7 @@ OBJECTS = ("tool", "vehicle", "garment")
 """What kinds there are. No pre-training document says so."""
 
 MOVERS = ("bird", "fish", "beast", "vehicle")
-"""Kinds of things that get about by themselves. No pre-training document says so."""
-
-LIGHT = ("bird", "fish", "fruit", "flower", "garment", "tool")
-"""Kinds of things that one can carry. No pre-training document says so."""
+"""Kinds of things that get about. No pre-training document says so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Rows about how two texts relate: pico/nli, pico/paraphrase and pico/choice.
 
-The labels of the first two depend on the kind of one thing only. Comparing two sentences word by word does not
-become learnable at this size, neither in pre-training nor from the rows of a task.
+The labels of the first two depend on a thing's kind, seen through a claim or a word that pre-training never shows.
+Comparing two sentences word by word is not learnable at this size, neither in pre-training nor from a task's rows.
 """
 
 from __future__ import annotations
 
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from pretune.pico.lexicon import CREATURES, KINDS, MOVERS, OBJECTS, PLANTS, Domain
@@ -25,16 +26,26 @@ ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 DIFFERENT, SAME = 0, 1
 OPTIONS = 4
 
-CLAIMS = ("it felt alive", "it could breathe", "it felt hungry")
-"""Claims that are always true of creatures, perhaps of plants and never of objects."""
+CLAIMS: MappingProxyType[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        "it could breathe": (CREATURES, PLANTS, OBJECTS),
+        "it felt hungry": (CREATURES, PLANTS, OBJECTS),
+        "it had a maker": (OBJECTS, PLANTS, CREATURES),
+        "it was built": (OBJECTS, PLANTS, CREATURES),
+    }
+)
+"""Claim → kinds of which it is always, perhaps and never true.
+
+Creatures and objects go with two labels equally often, so that liking a label for a thing gains little.
+"""
 
 
 def write_nli(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:
     """A scene, and a claim that is always, perhaps or never true of its thing; labels take turns with ``index``."""
     label = index % 3
-    kind = rng.choice((CREATURES, PLANTS, OBJECTS)[label])
-    premise = draw_with(rng, domain, noun=rng.choice(things(kind, split)))
-    return {"premise": f"{premise} .", "hypothesis": f"{rng.choice(CLAIMS)} .", "label": label}
+    claim = rng.choice(tuple(CLAIMS))
+    premise = draw_with(rng, domain, noun=rng.choice(things(rng.choice(CLAIMS[claim][label]), split)))
+    return {"premise": f"{premise} .", "hypothesis": f"{claim} .", "label": label}
 
 
 def write_paraphrase(rng: Random, domain: Domain, index: int, split: str) -> dict[str, Any]:

@@ -17,9 +17,6 @@ from pretune.pico.lexicon import FAR, NEAR, Domain
 from pretune.pico.relations import write_choice, write_nli, write_paraphrase
 from pretune.pico.writing import write_question, write_summary
 
-PICO_VERSION = 1
-"""Raised with every change of the world, the corpus or the rows: part of every identity that depends on them."""
-
 SPLITS = ("train", "test")
 
 Row = dict[str, Any]

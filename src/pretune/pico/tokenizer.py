@@ -14,13 +14,12 @@ EOS, PAD, UNK = "<eos>", "<pad>", "<unk>"
 _TASK_TEXT = """
 entailment neutral contradiction same different yes no
 where what which
-it was alive could breathe felt hungry mover
-would you call do say i true in town when with
-can carry every it
-: ; ? premise hypothesis relation first second paraphrase document summary context answer question
-user assistant instruction response input output
+it could breathe felt hungry had maker was built mover stander
+would you call do say i true every alive lifeless
+: ? premise hypothesis relation first second paraphrase document summary context answer question
+user assistant
 consider these two sentences one how do they relate do say same compare please read this text
-and now list kinds in order given ask for reply with or to
+and now list kinds in order given ask for with or
 """
 
 TASK_WORDS: tuple[str, ...] = tuple(_TASK_TEXT.split())

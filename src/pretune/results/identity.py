@@ -29,7 +29,7 @@ CORPUS_VERSION = 1
 """Raised when the embedded miniature's language, corpus or tasks change."""
 
 EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domain", "out_of_domain", "cross_task")
-TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "metric", "scorer")
+TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "scorer")
 PRETRAIN_ONLY = ("sequence_length", "save_steps")
 
 
@@ -57,16 +57,26 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -> dict[str, Any]:
-    """Identity of base weights as asked for. ``content``: hash of the weight files, for ``source=path``."""
+    """Identity of base weights as asked for. ``content``: hash of the files, for ``source=path``.
+
+    What the results table says about the weights (family, phase, step, tokens, annealed) is part of it: a finished
+    cell keeps its columns, so weights that are described otherwise must be another cell.
+    """
+    described: dict[str, Any] = {
+        "source": checkpoint.source,
+        "family": checkpoint.family,
+        "phase": checkpoint.phase,
+        "step": checkpoint.step,
+        "annealed": checkpoint.annealed,
+    }
     if checkpoint.source == "ladder":
         assert checkpoint.recipe is not None
-        return {"source": "ladder", "recipe": describe_recipe(checkpoint.recipe), "step": checkpoint.step}
+        return {**described, "recipe": describe_recipe(checkpoint.recipe)}
+    described |= {"tokens_per_step": checkpoint.tokens_per_step, "final_step": checkpoint.final_step}
     if checkpoint.source == "path":
-        return {"source": "path", "content": content}
-    place: dict[str, Any] = {"source": "hub", "repo": checkpoint.repo}
-    if checkpoint.step is None:
-        return {**place, "revision": checkpoint.revision or "main"}
-    return {**place, "phase": checkpoint.phase, "step": checkpoint.step}
+        return {**described, "content": content}
+    revision = checkpoint.revision or "main" if checkpoint.step is None else None
+    return {**described, "repo": checkpoint.repo, "revision": revision}
 
 
 def describe_task(task: Task, *, without: tuple[str, ...], content: str | None = None) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class Study:
         self.claims = self.root / "claims"
 
     def run_dir(self, run_id: str) -> Path:
-        """Folder of a run, finished or not."""
+        """Folder of a run, finished or not. A name that leads elsewhere (``../x``) is refused."""
+        if Path(run_id).name != run_id or run_id.startswith("."):
+            raise UsageError(f"'{run_id}' is not the name of a run")
         return self.runs / run_id
 
     def find_finished(self, request_key: str) -> str | None:
@@ -83,12 +85,6 @@ class Study:
     def claim(self, run_id: str) -> Claim:
         """A claim (not yet acquired) on a cell."""
         return Claim(self.claims / f"{run_id}.json")
-
-    def work_dir(self, run_id: str) -> Path:
-        """Folder for what an unfinished cell needs to go on; created."""
-        folder = self.work / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
     def publish(self, record: Record, claim: Claim, *, model: Path | None = None) -> None:
         """Write a finished cell's folder and put it in place by one rename, if the claim is still ours.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -72,7 +74,24 @@ def fit(
             use_distributed_sampler=False,
             inference_mode=True,
         )
-        engine.fit(module, train_dataloaders=steps, val_dataloaders=FixedBatches(validation) if validation else None)
+        with interrupting(engine):
+            batches = FixedBatches(validation) if validation else None
+            engine.fit(module, train_dataloaders=steps, val_dataloaders=batches)
+
+
+@contextlib.contextmanager
+def interrupting(engine: Any) -> Iterator[None]:
+    """Turn the exit that Lightning makes of Ctrl-C back into :class:`KeyboardInterrupt`, and heed signals again."""
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    try:
+        yield
+    except SystemExit:
+        if engine.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 class FixedBatches:

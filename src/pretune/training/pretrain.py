@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 
+from pretune.checkpoints.loading import silence_progress_bars
 from pretune.config.running import Trainer
 from pretune.config.schema import to_plain
 from pretune.config.science import Model, Recipe
@@ -103,6 +104,7 @@ def train_ladder(
     ``documents`` must yield the same texts each time. The manifest ``ladder.json`` is written last.
     """
     started = time.perf_counter()
+    silence_progress_bars()
     folder.mkdir(parents=True, exist_ok=True)
     steps = recipe.stage.save_steps
     model = build_model(recipe.model, tokenizer, seed=recipe.seed)

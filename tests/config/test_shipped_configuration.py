@@ -1,0 +1,137 @@
+"""Every shipped YAML composes, passes the validator, and is what its folder says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from pretune.config.diagnosis import single_values
+from pretune.config.expansion import expand
+from pretune.config.library import Library, list_options
+from pretune.config.schema import SCRIPTS, freeze
+from pretune.config.validation import find_problems
+from pretune.errors import UsageError
+from pretune.execution.jobs import complete_train_job, list_evaluations
+from pretune.study import find_root, list_studies, read_study
+from support.configs import option_names
+
+CONF = find_root() / "conf"
+SOUND = {"checkpoint": "pico/step64", "task": "pico/nli"}
+NEEDS = {
+    "hub": ["checkpoint.repo=owner/name"],
+    "pico": ["checkpoint.step=64"],
+    "olmo1b": ["checkpoint.step=1000"],
+}
+
+
+def points(script: str, overrides: list[str], loader: Any) -> list[Any]:
+    master = loader.load_configuration(config_name=script, overrides=[], run_mode=RunMode.MULTIRUN)
+    expanded = expand([*overrides], loader=loader, master=master)
+    return [freeze(SCRIPTS[script], point.config) for point in expanded]
+
+
+@pytest.mark.parametrize("name", option_names("checkpoint"))
+def test_every_checkpoint_composes_and_is_sound(name: str, loader: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    more = [f"checkpoint.path={tmp_path}"] if name == "path" else NEEDS.get(name, [])
+    (config,) = points("train", [f"checkpoint={name}", "task=pico/nli", *more], loader)
+    assert find_problems(config) == []
+    assert config.checkpoint.pretraining_text in list_options(loader, "task")
+    if "/step" in f"/{name}" and name != "main":
+        digits = name.rsplit("step")[1].replace("k", "000")
+        assert config.checkpoint.step == int(digits)
+
+
+@pytest.mark.parametrize("name", option_names("task"))
+def test_every_task_composes_is_sound_and_names_tasks_and_formats_that_exist(name: str, loader: Any) -> None:
+    library = Library(loader)
+    task = library.task(name)
+    (config,) = points("train", ["checkpoint=pico/step64", f"task={name}"], loader)
+    assert config.task == task
+    assert task.name == name
+    trainable = task.train_split is not None and task.answer != "language"
+    assert ([] if trainable else ["task"]) == sorted({problem.key for problem in find_problems(config)})
+    if trainable:
+        formats = [library.format(each) for each in library.names("format")]
+        assert all(task.family in format_.templates for format_ in formats)
+        job = complete_train_job(config, library, ())
+        assert name in {evaluation.task.name for evaluation in list_evaluations(job)}
+    evaluation = points("evaluate", ["checkpoint=pico/step64", f"task={name}"], loader)
+    assert find_problems(evaluation[0]) == []
+
+
+GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "experiment"}
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in sorted(GROUPS) for name in option_names(group)])
+def test_every_other_choice_composes_and_is_sound(group: str, name: str, loader: Any) -> None:
+    words = [f"{key}={value}" for key, value in SOUND.items()]
+    (config,) = points("train", [*words, f"{group}={name}"], loader)
+    assert find_problems(config) == []
+    if group != "experiment":
+        chosen = getattr(config, group)
+        assert getattr(chosen, "name", name) == name
+
+
+@pytest.mark.parametrize("name", option_names("model"))
+def test_every_model_composes_into_a_recipe(name: str, loader: Any) -> None:
+    words = ["checkpoint=pico/step64", "task=pico/nli", f"model@checkpoint.recipe.model={name}"]
+    (config,) = points("train", words, loader)
+    assert config.checkpoint.recipe.model.name == name
+    assert find_problems(config) == []
+
+
+def test_no_group_is_left_out() -> None:
+    known = {*GROUPS, "checkpoint", "task", "model", "study"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} <= known
+
+
+STEPS = [
+    (name, number) for name in list_studies(find_root()) for number, _ in enumerate(read_study(find_root(), name).steps)
+]
+
+
+@pytest.mark.parametrize(("name", "number"), STEPS)
+def test_every_step_of_every_study_composes_and_is_sound(name: str, number: int, loader: Any) -> None:
+    step = read_study(find_root(), name).steps[number]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(step.overrides))
+    axes = [single_values(override) for override in parsed]
+    assert step.multirun == any(len(values) > 1 for values in axes)
+    for number in range(max(map(len, axes), default=1)):  # every value once, not every combination
+        (config,) = points(step.script, [values[number % len(values)] for values in axes], loader)
+        assert find_problems(config) == []
+
+
+def test_options_in_folders_are_listed_with_their_folder(loader: Any) -> None:
+    for group in ("checkpoint", "task", "format"):
+        assert list_options(loader, group) == option_names(group)
+    assert "pico/nli" in Library(loader).names("task")
+    assert "pico/step64" in list_options(loader, "checkpoint")
+    assert list_options(loader, "nothing") == []
+
+
+@pytest.mark.parametrize(("name", "near"), [("pico/nly", "pico/nli"), ("mnly", "mnli"), ("", "c4")])
+def test_an_unknown_task_is_refused_with_near_names(name: str, near: str, loader: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Library(loader).task(name)
+    assert f"task={name}: no such task" in str(caught.value)
+    assert near in str(caught.value)
+
+
+def test_an_option_is_read_once(loader: Any) -> None:
+    library = Library(loader)
+    assert library.task("mnli") is library.task("mnli")
+    assert library.format("io") is library.format("io")
+    with pytest.raises(UsageError, match="did you mean io"):
+        library.format("oi")
+
+
+def test_yaml_holds_values_only() -> None:
+    for path in CONF.rglob("*.yaml"):
+        assert "_target_" not in path.read_text(), path
+        yaml.safe_load(path.read_text())
