@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -47,3 +49,15 @@ def test_a_killed_training_goes_on_and_gives_the_same_numbers(place: Place, tmp_
     assert weights[0] == weights[1]
     left = [path for name in ("claims", "work") for path in (place.study / name).rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_ctrl_c_in_training_says_so_and_ends_with_its_own_status(place: Place) -> None:
+    running = start("train.py", *place.arguments(*LONG), cwd=place.cwd, fresh=True)
+    assert wait_until(lambda: any(place.study.glob("work/*/step.ckpt")) or not running.is_running())
+    os.killpg(running.pid, signal.SIGINT)
+    result = running.wait()
+    assert result.status == 130, result.text
+    assert "interrupted; the same command goes on" in result.err
+    assert "Traceback" not in result.text
+    assert place.runs("train-*") == []
+    assert place.failures() == []

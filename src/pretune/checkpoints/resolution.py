@@ -32,6 +32,7 @@ class Resolved:
     commit: str | None
     hashes: Mapping[str, str]
     identity: str
+    annealed: bool | None = None
     pretrain_seed: int | None = None
 
 
@@ -83,6 +84,7 @@ def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
         commit=None,
         hashes={},
         identity=digest({"recipe": describe_recipe(checkpoint.recipe), "step": step}),
+        annealed=stage.schedule != "constant" and checkpoint.step == stage.save_steps[-1],
         pretrain_seed=checkpoint.recipe.seed,
     )
 
@@ -101,6 +103,7 @@ def _resolve_path(checkpoint: Checkpoint) -> Resolved:
         commit=None,
         hashes=hashes,
         identity=hash_folder(folder),
+        annealed=checkpoint.annealed,
     )
 
 
@@ -133,6 +136,7 @@ def _resolve_hub(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
         commit=commit,
         hashes=hashes,
         identity=digest({"commit": commit, "weights": hashes}),
+        annealed=checkpoint.annealed,
     )
 
 

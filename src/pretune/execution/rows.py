@@ -18,7 +18,7 @@ def weight_columns(resolved: Resolved, parameters: int) -> dict[str, Any]:
         "step": resolved.step,
         "tokens": resolved.tokens,
         "params": parameters,
-        "annealed": resolved.checkpoint.annealed,
+        "annealed": resolved.annealed,
         "pretrain_seed": resolved.pretrain_seed,
     }
 
