@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.commands import run
 
 from pretune.config.trust import check_config_folders, named_folders
 from pretune.errors import UsageError
+from support.commands import run
 
 VALUES = "name: snli\nfamily: nli\nlabels: {'0': entailment}\n"
 HOSTILE = {
