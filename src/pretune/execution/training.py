@@ -17,6 +17,7 @@ from pretune.config.schema import to_plain
 from pretune.data.examples import Example
 from pretune.data.partition import LoadSplit, draw_training_rows
 from pretune.data.sources import fingerprint
+from pretune.data.token_cache import TokenCache
 from pretune.execution.cells import Cell
 from pretune.execution.jobs import Job
 from pretune.execution.keeping import choose_policy
@@ -69,6 +70,7 @@ def compute_training(
     *,
     work_dir: Path,
     loggers: Sequence[Any],
+    tokens: TokenCache,
     on_step: Callable[[int, int], None],
 ) -> tuple[Record, Path | None]:
     """Fine-tune the base weights that ``host`` holds; return the record and the folder of the tuned weights."""
@@ -85,6 +87,7 @@ def compute_training(
         validation=prepared.validation,
         work_dir=work_dir,
         loggers=loggers,
+        tokens=tokens,
         on_step=on_step,
     )
     host.adopt(prepared.identity)

@@ -17,6 +17,7 @@ from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
+from pretune.data.token_cache import TokenCache
 from pretune.errors import ClaimLost, PretuneError
 from pretune.execution.cells import Cell, JobCells
 from pretune.execution.evaluating import PreparedEvaluation, compute_evaluation, prepare_evaluation
@@ -65,6 +66,7 @@ class Worker:
         self.group = group
         self.refs = RefCache(study)
         self.splits = LoadSplit()
+        self.tokens = TokenCache()
         self.host = ModelHost(cache_dir, accelerator)
         self._watch = Watch()
         self._resolved: dict[str, Resolved] = {}
@@ -134,7 +136,12 @@ class Worker:
                     prepared_training.run_id, prepared_training.identity, resolved, work_dir
                 )
                 return compute_training(
-                    prepared_training, self.host, work_dir=work_dir, loggers=loggers, on_step=self.listener.step
+                    prepared_training,
+                    self.host,
+                    work_dir=work_dir,
+                    loggers=loggers,
+                    tokens=self.tokens,
+                    on_step=self.listener.step,
                 )
         else:
             trained = self._find_trained(cell, cells)

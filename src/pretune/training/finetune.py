@@ -12,6 +12,7 @@ from pretune.config.running import TrainConfig
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Example
 from pretune.data.rendering import render
+from pretune.data.token_cache import TokenCache
 from pretune.modeling import context_length
 from pretune.training.fitting import choose_threads, fit, use_threads
 from pretune.training.module import CausalLanguageModeling
@@ -43,12 +44,29 @@ class TrainingOutcome:
 
 
 def encode_rows(
-    examples: Sequence[Example], config: TrainConfig, tokenizer: PreTrainedTokenizerBase, *, longest: int | None
+    examples: Sequence[Example],
+    config: TrainConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    longest: int | None,
+    tokens: TokenCache | None = None,
 ) -> list[Encoded]:
     """Tokens of training examples: prompt, right answer, end-of-text; at most the model's ``longest`` sequence."""
-    encoder = Encoder(tokenizer, max_length=min(config.stage.max_length, longest or config.stage.max_length))
-    prompts = [render(example, config.format, config.task) for example in examples]
-    return encoder.encode_many([(prompt, prompt.completions[prompt.gold]) for prompt in prompts], end=True)
+    max_length = min(config.stage.max_length, longest or config.stage.max_length)
+
+    def encode() -> list[Encoded]:
+        encoder = Encoder(tokenizer, max_length=max_length)
+        prompts = [render(example, config.format, config.task) for example in examples]
+        return encoder.encode_many([(prompt, prompt.completions[prompt.gold]) for prompt in prompts], end=True)
+
+    return (tokens or TokenCache()).get(
+        encode,
+        tokenizer=tokenizer,
+        task=config.task,
+        format_=config.format,
+        max_length=max_length,
+        examples=examples,
+    )
 
 
 def finetune(
@@ -61,15 +79,19 @@ def finetune(
     work_dir: Path,
     loggers: Sequence[Any] = (),
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    tokens: TokenCache | None = None,
 ) -> TrainingOutcome:
-    """Fine-tune ``model`` in place; goes on from ``work_dir``'s step checkpoint if there is one."""
+    """Fine-tune ``model`` in place; goes on from ``work_dir``'s step checkpoint if there is one.
+
+    ``tokens`` keeps encoded rows for the next call.
+    """
     import lightning.pytorch as pl
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
     started = time.perf_counter()
     length = context_length(model)
-    rows = encode_rows(training, config, tokenizer, longest=length)
-    held_out = encode_rows(validation, config, tokenizer, longest=length)
+    rows = encode_rows(training, config, tokenizer, longest=length, tokens=tokens)
+    held_out = encode_rows(validation, config, tokenizer, longest=length, tokens=tokens)
     pad_id = int(tokenizer.pad_token_id)
     state = load_state(work_dir / FILE_NAME)
     steps = EpochSteps(
