@@ -48,16 +48,3 @@ class Listener(Protocol):
 
     def finish_cell(self, outcome: CellOutcome) -> None:
         """A cell reached a final status."""
-
-
-class Silent:
-    """A listener that does nothing."""
-
-    def start_activity(self, what: str) -> None:
-        """Ignore."""
-
-    def step(self, done: int, total: int) -> None:
-        """Ignore."""
-
-    def finish_cell(self, outcome: CellOutcome) -> None:
-        """Ignore."""
