@@ -119,6 +119,11 @@ NO_SCIENCE_OF_TRAINING = {
     "trainer.threads",
 }
 
+SCIENCE_UNDER_A_CONDITION = {
+    "stage.decay_ratio": {"stage.schedule": "wsd"},
+}
+"""Fields that only a choice elsewhere makes effective; without it they leave the key alone."""
+
 
 def another(key: str, value: Any) -> Any:
     """A value that differs from ``value`` and suits its field."""
@@ -150,8 +155,9 @@ def evaluation_key(config, *, task=NLI, format_=FORMAT, shots=0, split="evaluati
 
 
 def test_every_field_of_a_train_configuration_is_classified():
-    assert SCIENCE_OF_TRAINING.isdisjoint(NO_SCIENCE_OF_TRAINING)
-    assert {key for key, _ in leaves(CONFIG)} == SCIENCE_OF_TRAINING | NO_SCIENCE_OF_TRAINING
+    sides = [SCIENCE_OF_TRAINING, NO_SCIENCE_OF_TRAINING, set(SCIENCE_UNDER_A_CONDITION)]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert {key for key, _ in leaves(CONFIG)} == set.union(*sides)
 
 
 @pytest.mark.parametrize("key", sorted(SCIENCE_OF_TRAINING))
@@ -164,6 +170,16 @@ def test_scientific_field_changes_the_train_key(key):
 def test_other_field_leaves_the_train_key_alone(key):
     changed = change(CONFIG, key, another(key, dict(leaves(CONFIG))[key]))
     assert key_of(changed) == key_of(CONFIG)
+
+
+@pytest.mark.parametrize("key", sorted(SCIENCE_UNDER_A_CONDITION))
+def test_field_that_only_a_choice_makes_effective_changes_the_key_under_it_alone(key):
+    chosen = CONFIG
+    for where, value in SCIENCE_UNDER_A_CONDITION[key].items():
+        chosen = change(chosen, where, value)
+    for config, effective in ((chosen, True), (CONFIG, False)):
+        changed = change(config, key, another(key, dict(leaves(config))[key]))
+        assert (key_of(changed) != key_of(config)) is effective
 
 
 def test_no_evaluation_setting_is_found_in_a_train_request():
@@ -181,7 +197,7 @@ def test_revision_names_weights_where_no_step_does():
 
 @pytest.mark.parametrize("key", [key for key, _ in leaves(RECIPE)])
 def test_a_ladder_is_identified_by_all_of_its_recipe_that_shapes_weights(key):
-    outside = {"optimizer.fused", "stage.epochs", "stage.max_length", "stage.name", "model.name"}
+    outside = {"stage.decay_ratio", "optimizer.fused", "stage.epochs", "stage.max_length", "stage.name", "model.name"}
     changed = change(RECIPE, key, another(key, dict(leaves(RECIPE))[key]))
     assert (describe_recipe(changed) == describe_recipe(RECIPE)) is (key in outside)
     described = describe_checkpoint(dataclasses.replace(LADDER, recipe=changed))

@@ -39,7 +39,14 @@ def test_cosine_passes_the_middle_at_a_half():
     assert factor_at(stage, 10, 10) == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_wsd_stays_at_the_peak_and_falls_evenly_to_zero_in_its_last_steps():
+    values = factors(20, schedule="wsd", warmup_ratio=0.1, decay_ratio=0.25)
+    assert values == pytest.approx([1 / 3, 2 / 3, *[1.0] * 13, 1.0, 0.8, 0.6, 0.4, 0.2])
+    whole = {"warmup_ratio": 0.0, "decay_ratio": 1.0}
+    assert factors(9, schedule="wsd", **whole) == pytest.approx(factors(9, schedule="linear", warmup_ratio=0.0))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "wsd"])
 @pytest.mark.parametrize("ratio", [0.0, 0.03, 0.5, 1.0])
 def test_every_step_learns_and_none_exceeds_the_peak(schedule, ratio):
     for total in (1, 2, 7, 100):

@@ -43,10 +43,10 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Regularizer:
-    """Pull towards the pre-trained weights during fine-tuning."""
+    """What keeps a fine-tuning near the pre-trained model."""
 
-    name: str = option("none", help="kind of regularisation", choices=("none",))
-    strength: float = option(0.0, help="weight of the penalty", minimum=0)
+    name: str = option("none", help="kind of regularisation", choices=("none", "l2sp"))
+    strength: float = option(0.0, help="weight of the penalty (l2sp)", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,9 @@ class Stage:
     name: str = option("sft", help="kind of training", choices=("sft", "instruct", "pretrain"))
     epochs: int = option(3, help="passes over the training rows (sft, instruct)", minimum=1)
     batch_size: int = option(8, help="rows (pretrain: windows) per optimizer step", minimum=1)
-    schedule: str = option("linear", help="learning-rate schedule", choices=("linear", "cosine", "constant"))
+    schedule: str = option("linear", help="learning-rate schedule", choices=("linear", "cosine", "constant", "wsd"))
     warmup_ratio: float = option(0.03, help="share of the steps spent warming up", minimum=0, maximum=1)
+    decay_ratio: float = option(0.1, help="share of the steps of the final decay (wsd)", above=0, maximum=1)
     clip_norm: float = option(1.0, help="largest norm of the gradient; 0 switches clipping off", minimum=0)
     max_length: int = option(2048, help="longest prompt with completion, in tokens", minimum=4)
     sequence_length: int = option(64, help="tokens per window (pretrain)", minimum=4)

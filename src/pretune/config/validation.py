@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
-from pretune.config.science import Checkpoint, Task
+from pretune.config.science import Checkpoint, Regularizer, Stage, Task
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
@@ -124,6 +124,7 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
             key="checkpoint.step", value=step, message="needs checkpoint.pattern; give checkpoint.revision instead"
         )
     if checkpoint.recipe is not None:
+        yield from _check_schedule(checkpoint.recipe.stage, "checkpoint.recipe.stage")
         yield from _check_recipe_step(checkpoint)
 
 
@@ -171,6 +172,26 @@ def _check_shots(config: EvaluateConfig) -> Iterable[Problem]:
         )
 
 
+def _check_schedule(stage: Stage, key: str) -> Iterable[Problem]:
+    if stage.schedule == "wsd" and stage.warmup_ratio + stage.decay_ratio > 1:
+        yield Problem(
+            key=f"{key}.decay_ratio",
+            value=stage.decay_ratio,
+            message=f"together with warmup_ratio={stage.warmup_ratio:g} it is more than all steps",
+        )
+
+
+def _check_regularizer(regularizer: Regularizer) -> Iterable[Problem]:
+    if regularizer.name == "none" and regularizer.strength > 0:
+        yield Problem(
+            key="regularizer.strength", value=regularizer.strength, message="has no effect with regularizer=none"
+        )
+    if regularizer.name == "l2sp" and regularizer.strength == 0:
+        yield Problem(
+            key="regularizer.strength", value=regularizer.strength, message="regularizer=l2sp needs one above 0"
+        )
+
+
 def _check_splits(task: Task) -> Iterable[Problem]:
     """Rows that are trained on, chosen on and evaluated must be different ones."""
     if task.train_split is not None and task.eval_split == task.train_split:
@@ -191,6 +212,8 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
                 f"checkpoint.source={config.checkpoint.source} has none",
             )
         return
+    yield from _check_schedule(config.stage, "stage")
+    yield from _check_regularizer(config.regularizer)
     if config.task.train_split is None:
         yield Problem(key="task", value=config.task.name, message="has no training split; it can only be evaluated")
     if config.task.answer == "language":

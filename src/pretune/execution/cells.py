@@ -89,6 +89,7 @@ def name_train_cell(config: TrainConfig) -> str:
         config.format.name,
         config.optimizer.name if config.optimizer.name != "adamw" else "",
         f"lr{config.optimizer.lr:g}",
+        config.regularizer.name if config.regularizer.name != "none" else "",
         f"s{config.seed}",
     )
 

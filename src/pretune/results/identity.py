@@ -17,7 +17,7 @@ from typing import Any
 
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
-from pretune.config.science import Checkpoint, Format, Recipe, Task
+from pretune.config.science import Checkpoint, Format, Recipe, Stage, Task
 
 Request = Mapping[str, Any]
 
@@ -31,6 +31,8 @@ CORPUS_VERSION = 1
 EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domain", "out_of_domain", "cross_task")
 TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "scorer")
 PRETRAIN_ONLY = ("sequence_length", "save_steps")
+SCHEDULE_ONLY = {"decay_ratio": "wsd"}
+"""Fields of a stage that only one schedule looks at: with another one they are no part of the identity."""
 
 
 def canonical_json(value: Any) -> str:
@@ -47,11 +49,17 @@ def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in keys}
 
 
+def describe_stage(stage: Stage, *without: str) -> dict[str, Any]:
+    """Identity of a stage: what its schedule does not look at is left out."""
+    unused = [field for field, schedule in SCHEDULE_ONLY.items() if stage.schedule != schedule]
+    return _without(to_plain(stage), *without, *unused)
+
+
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     """Identity of a ladder: all that determines its weights except the step."""
     plain: dict[str, Any] = to_plain(recipe)
     plain["optimizer"] = _without(plain["optimizer"], "fused")
-    plain["stage"] = _without(plain["stage"], "epochs", "max_length", "name")
+    plain["stage"] = describe_stage(recipe.stage, "epochs", "max_length", "name")
     plain["model"] = _without(plain["model"], "name")
     return {**plain, "training_version": TRAINING_VERSION, "corpus_version": CORPUS_VERSION}
 
@@ -103,14 +111,13 @@ def train_request(
     config: TrainConfig, *, checkpoint_content: str | None = None, task_content: str | None = None
 ) -> dict[str, Any]:
     """Request of a train cell. Evaluation settings are never part of it."""
-    stage = _without(to_plain(config.stage), *PRETRAIN_ONLY)
     return {
         "kind": "train",
         "training_version": TRAINING_VERSION,
         "checkpoint": describe_checkpoint(config.checkpoint, content=checkpoint_content),
         "task": describe_task(config.task, without=EVALUATION_ONLY, content=task_content),
         "format": describe_format(config.format, config.task, shots=0),
-        "stage": stage,
+        "stage": describe_stage(config.stage, *PRETRAIN_ONLY),
         "optimizer": _without(to_plain(config.optimizer), "fused"),
         "regularizer": to_plain(config.regularizer),
         "precision": config.trainer.precision,

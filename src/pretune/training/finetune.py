@@ -16,6 +16,7 @@ from pretune.data.token_cache import TokenCache
 from pretune.modeling import context_length
 from pretune.training.fitting import choose_threads, fit, use_threads
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.regularizers import build_regularization
 from pretune.training.resume import FILE_NAME, ReportStep, RestoreState, StepCheckpoint, load_state
 from pretune.training.steps import EpochSteps, make_step
 
@@ -114,6 +115,7 @@ def finetune(
         optimizer=config.optimizer,
         total_steps=steps.total_steps,
         first_step=state.step if state else 0,
+        regularization=build_regularization(config.regularizer, model),  # before the state: at the base weights
     )
     callbacks: list[pl.Callback] = [
         StepCheckpoint(work_dir, seconds=config.trainer.save_seconds, steps_per_epoch=steps.steps_per_epoch),

@@ -19,6 +19,7 @@ from pretune.config.science import Optimizer, Stage
 from pretune.errors import TrainingDiverged
 from pretune.modeling import has_plain_head, logits_at
 from pretune.training.optimizers import build_optimizer
+from pretune.training.regularizers import Regularization
 from pretune.training.schedules import factor_at
 from pretune.training.steps import MicroBatch, StepBatch
 
@@ -37,7 +38,14 @@ class CausalLanguageModeling(pl.LightningModule):
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, stage: Stage, optimizer: Optimizer, total_steps: int, first_step: int = 0
+        self,
+        model: PreTrainedModel,
+        *,
+        stage: Stage,
+        optimizer: Optimizer,
+        total_steps: int,
+        first_step: int = 0,
+        regularization: Regularization | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -45,6 +53,7 @@ class CausalLanguageModeling(pl.LightningModule):
         self.plain_head = has_plain_head(model)
         self.stage = stage
         self.optimizer_config = optimizer
+        self.regularization = regularization or Regularization()
         self.total_steps = total_steps
         self.step = first_step
         self.history: list[dict[str, float]] = []
@@ -79,7 +88,7 @@ class CausalLanguageModeling(pl.LightningModule):
         self._clock = time.perf_counter()
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """One optimizer step: accumulate, clip, update."""
+        """One optimizer step: accumulate, regularise, clip, update."""
         optimizer: Any = self.optimizers()
         lr = self.optimizer_config.lr * factor_at(self.stage, self.step, self.total_steps)
         for group in optimizer.param_groups:
@@ -90,6 +99,7 @@ class CausalLanguageModeling(pl.LightningModule):
             loss = self.sum_loss(micro_batch) / batch.tokens
             self.manual_backward(loss)
             total += loss.detach()
+        self.regularization.add_gradient()
         norm = self.clip_gradient_norm()
         optimizer.step()
         self.step += 1

@@ -12,10 +12,17 @@ def warmup_steps(stage: Stage, total: int) -> int:
     return math.ceil(stage.warmup_ratio * total)
 
 
+def decay_steps(stage: Stage, total: int) -> int:
+    """Steps of the final decay of ``wsd``: ``decay_ratio`` of all, rounded up."""
+    return math.ceil(stage.decay_ratio * total)
+
+
 def factor_at(stage: Stage, step: int, total: int) -> float:
     """Factor on the peak learning rate for the optimizer step with index ``step`` (from 0) of ``total``.
 
-    ``linear`` and ``cosine`` fall to zero after the last step; all schedules warm up linearly from zero.
+    ``linear`` and ``cosine`` fall to zero after the last step, ``wsd`` (warm-up, stable, decay; Hägele et al.,
+    arXiv 2405.18392) stays at the peak and falls linearly to zero over the last ``decay_ratio`` of all steps; all
+    schedules warm up linearly from zero.
     """
     warmup = warmup_steps(stage, total)
     if step < warmup:
@@ -25,4 +32,6 @@ def factor_at(stage: Stage, step: int, total: int) -> float:
         return 1.0 - progress
     if stage.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+    if stage.schedule == "wsd":
+        return min(1.0, (total - step) / decay_steps(stage, total))
     return 1.0
