@@ -295,7 +295,7 @@ def test_base_weights_are_the_same_for_every_training():
 def test_golden_keys():
     # These change only on purpose: every finished cell of every study is found again by them.
     assert key_of(CONFIG) == "cea02acdb1a1a5a74801efa02629cdffacb6511911794faf3dc56a91050f8808"
-    assert evaluation_key(CONFIG, shots=4) == "f7d230f311130ffaa8a5f2ddebd27eee2d97e8834722384a580e16f66015e4d8"
+    assert evaluation_key(CONFIG, shots=4) == "2235bd114855b27622c5d0ae04a24b74dab7b102c2851e252b0e6023d5287d16"
     assert digest(describe_checkpoint(LADDER)) == "9c86bda94bae26ade5191781e19c71e91969e16c176774f415eb93e331301d90"
 
 

@@ -16,7 +16,7 @@ from pretune.errors import DataError, NonFiniteScores
 from pretune.evaluation import metrics as measures
 from pretune.evaluation.baselines import trivial_baseline
 from pretune.evaluation.generation import encode_prompts, generate_answers
-from pretune.evaluation.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
 from pretune.evaluation.likelihood import OptionScores, score_options
 from pretune.evaluation.prompting import render_fitting
 from pretune.evaluation.text_loss import choose_windows, score_texts
@@ -55,8 +55,8 @@ class Bootstrap:
     seed: int = 0
 
     def mean(self, values: Sequence[float]) -> Interval:
-        """Sample mean with interval."""
-        return bootstrap_mean(values, resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+        """Mean of values between 0 and 1, with interval."""
+        return bootstrap_share(values, resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
     def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
         """Ratio of totals with interval."""

@@ -23,7 +23,7 @@ Request = Mapping[str, Any]
 
 TRAINING_VERSION = 1
 """Raised when training changes its numbers for an unchanged configuration."""
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 """Raised when evaluation changes its numbers for unchanged weights and rows."""
 CORPUS_VERSION = 1
 """Raised when the embedded miniature's language, corpus or tasks change."""
