@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.configs import config_loader
 from support.hub import LoopbackHub, clients_of
 
 
@@ -13,3 +14,10 @@ def hub(tmp_path):
     with clients_of(loopback.address, tmp_path / "cache"):
         yield loopback
     loopback.stop()
+
+
+@pytest.fixture(scope="package")
+def loader():
+    """The config loader of a Hydra that looks into ``conf``."""
+    with config_loader() as found:
+        yield found

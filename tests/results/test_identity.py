@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretune.config.science import Checkpoint, Template
+from pretune.config.science import Checkpoint, Phase, Template
 from pretune.results.identity import (
     base_weights,
     canonical_json,
@@ -31,11 +31,16 @@ FROM_FILES = change(change(CONFIG, "task.source", "path"), "task.path", "/somewh
 # Where each field of a train configuration stands. A new field must be entered on one of the two sides.
 SCIENCE_OF_TRAINING = {
     "checkpoint.annealed",
+    "checkpoint.annealed_from",
+    "checkpoint.batch_changes",
     "checkpoint.family",
+    "checkpoint.final_phase",
     "checkpoint.final_step",
     "checkpoint.phase",
+    "checkpoint.pretrain_seed",
     "checkpoint.repo",
     "checkpoint.step",
+    "checkpoint.tokens_before",
     "checkpoint.tokens_per_step",
     "format.name",
     "format.templates.nli.body",
@@ -77,8 +82,13 @@ SCIENCE_OF_TRAINING = {
 }
 NO_SCIENCE_OF_TRAINING = {
     "cache_dir",
+    "checkpoint.allow_pickle",
+    "checkpoint.context_length",
+    "checkpoint.eos_token",
+    "checkpoint.pad_token",
     "checkpoint.path",
     "checkpoint.pattern",
+    "checkpoint.phases",
     "checkpoint.pretraining_text",
     "checkpoint.recipe",
     "checkpoint.revision",
@@ -360,3 +370,9 @@ def test_training_rows_behind_a_generation_baseline_are_part_of_its_evaluation()
     summary = change(change(NLI, "answer", "generation"), "metric", "rouge_l")
     other = change(summary, "train_split", "train_2")
     assert evaluation_key(CONFIG, task=summary) != evaluation_key(CONFIG, task=other)
+
+
+def test_facts_of_phases_count_where_a_phase_is_asked_for():
+    facts = {"stage2": Phase(tokens_per_step=8)}
+    for checkpoint, counts in ((HUB, False), (change(HUB, "phase", "stage2"), True)):
+        assert (describe_checkpoint(change(checkpoint, "phases", facts)) != describe_checkpoint(checkpoint)) is counts

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from pretune.config.running import Eval, Logger, TrainConfig, Trainer
-from pretune.config.schema import freeze
+from pretune.config.schema import freeze, register
 from pretune.config.science import Checkpoint, Format, Model, Optimizer, Recipe, Stage, Task, Template
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -76,6 +79,16 @@ def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def option_names(group: str) -> list[str]:
     """Options of a config group, those in sub-folders included."""
     return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in (CONF / group).rglob("*.yaml"))
+
+
+@contextmanager
+def config_loader() -> Iterator[Any]:
+    """The config loader of a Hydra that looks into ``conf``, as a script has it."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+    GlobalHydra.instance().clear()
 
 
 def read_option(group: str, name: str, cls: type) -> Any:

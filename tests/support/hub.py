@@ -26,6 +26,9 @@ class Repository:
     revisions: dict[str, dict[str, bytes]] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
     gated: bool = False
+    private: bool = False
+    records: bool = True
+    """Whether it tells the SHA-256 of its LFS objects."""
 
     def commit(self, revision: str) -> str:
         """Commit hash of a revision: of its name and content."""
@@ -38,11 +41,16 @@ class Repository:
 
 
 class LoopbackHub:
-    """Repositories by (kind, name), where kind is ``models`` or ``datasets``; ``requests`` lists what was asked."""
+    """Repositories by (kind, name), where kind is ``models`` or ``datasets``; ``requests`` lists what was asked.
+
+    ``fail`` and ``cut``: end of a path → how many more requests for it are answered with 503, or broken off half way.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[str] = []
+        self.fail: dict[str, int] = {}
+        self.cut: dict[str, int] = {}
         self.server: ThreadingHTTPServer | None = None
         self.port = 0
 
@@ -103,6 +111,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def misbehaves(self, faults: dict[str, int], path: str) -> bool:
+        """Whether one of ``faults`` is due for ``path``; it is used up."""
+        end = next((end for end, left in faults.items() if left and path.endswith(end)), None)
+        if end is None or self.command == "HEAD":
+            return False
+        faults[end] -= 1
+        return True
+
     def send(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -119,7 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def respond(self, body: bytes) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        self.loopback.requests.append(f"{self.command} {path}")
+        sent = f" {self.headers['Range']}" if "Range" in self.headers else ""
+        self.loopback.requests.append(f"{self.command} {path}{sent}")
+        if self.misbehaves(self.loopback.fail, path):
+            return self.send(b"", 503)
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/([a-z-]+)(?:/(.+))?)?", path):
             kind, name, verb, rest = match.groups()
         elif match := re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/(resolve)/(.+)", path):
@@ -127,8 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             return self.send(b"", 200 if path == "/" else 404)
         repository = self.loopback.repositories.get((kind, name))
-        if repository is None:
-            return self.refuse("RepoNotFound")
+        if repository is None or repository.private:  # the Hub does not tell them apart
+            return self.refuse("RepoNotFound", 401)
         if repository.gated and verb != "refs":
             return self.refuse("GatedRepo", 403)
         if verb == "refs":
@@ -140,11 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_file(repository, revision, rest)
         files = repository.revisions[revision]
         if verb == "tree":
-            return self.send_json([entry(n, b) for n, b in files.items() if n.startswith(rest)])
+            return self.send_json([entry(n, b, repository) for n, b in files.items() if n.startswith(rest)])
         if verb == "paths-info":
             form = urllib.parse.parse_qs(body.decode())
             wanted = json.loads(body)["paths"] if body[:1] == b"{" else form.get("paths", [])
-            return self.send_json([entry(n, b) for n, b in files.items() if n in wanted])
+            return self.send_json([entry(n, b, repository) for n, b in files.items() if n in wanted])
         return self.send_json(
             {"id": name, "sha": repository.commit(revision), "private": False, "gated": False, "disabled": False,
              "downloads": 0, "likes": 0, "tags": [], "siblings": [{"rfilename": n} for n in files]}
@@ -176,13 +195,17 @@ class _Handler(BaseHTTPRequestHandler):
             more, status = {"Content_Range": f"bytes {first}-{last}/{len(body)}"}, 206
             body = body[first : last + 1]
         etag = f'"{hashlib.sha256(repository.revisions[revision][name]).hexdigest()}"'
-        return self.send(body, status, ETag=etag, X_Repo_Commit=commit, Accept_Ranges="bytes", **more)
+        headers = {"ETag": etag, "X_Repo_Commit": commit, "Accept_Ranges": "bytes", **more}
+        if self.misbehaves(self.loopback.cut, name):
+            headers["Content-Length"] = str(len(body))
+            return self.send(body[: len(body) // 2], status, **headers)
+        return self.send(body, status, **headers)
 
 
-def entry(name: str, body: bytes) -> dict[str, Any]:
+def entry(name: str, body: bytes, repository: Repository) -> dict[str, Any]:
     """What the Hub tells about one file."""
     told: dict[str, Any] = {"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
-    if name.endswith(LARGE):
+    if name.endswith(LARGE) and repository.records:
         told["lfs"] = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}
     return told
 
@@ -209,4 +232,5 @@ def clients_of(address: str, folder: Any) -> Iterator[None]:
         patch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
         patch.setattr(hub, "_reached", set())
         patch.setattr(hub, "FIRST_CONTACT_PAUSE", 0.01)
+        patch.setattr(hub, "PAUSES", (0.01, 0.01, 0.01, 0.01))
         yield

@@ -1,9 +1,8 @@
-"""The Hugging Face Hub (or a mirror named by ``HF_ENDPOINT``): refs, weight hashes, downloads, plain errors."""
+"""The Hugging Face Hub (or a mirror named by ``HF_ENDPOINT``): whether it is there, what it knows, plain errors."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import ssl
@@ -11,22 +10,24 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+from pretune.checkpoints.files import HubFile
 from pretune.checkpoints.revisions import Ref
-from pretune.errors import CheckpointError, DataError, HubUnreachable, PretuneError
-from pretune.results.store import Study, write_atomically
+from pretune.errors import CheckpointError, HubUnreachable, PretuneError
 
 log = logging.getLogger(__name__)
 
-WEIGHT_SUFFIXES = (".safetensors",)
-FILES_TO_LOAD = ("*.json", "*.safetensors", "*.model", "*.txt")
+T = TypeVar("T")
 
 FIRST_CONTACT_TIMEOUT = 5.0
 FIRST_CONTACT_PAUSE = 1.0
 """Seconds to wait for the Hub's first answer, and before asking a second time."""
+
+BUSY_STATUSES = (408, 429, 500, 502, 503, 504)
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Answers after which to ask again, and the seconds to wait before each further attempt."""
 
 _reached: set[str] = set()
 """Addresses that have answered this process."""
@@ -134,48 +135,28 @@ def unreachable(what: str, error: BaseException) -> HubUnreachable:
     )
 
 
-class RefCache:
-    """Branches, tags and weight hashes of repositories, kept in the study for planning and for offline runs."""
+def patiently(ask: Callable[[], T]) -> T:
+    """What ``ask`` returns, asked again a few times while a Hub that is there says that it is busy or breaks off.
 
-    def __init__(self, study: Study) -> None:
-        self._folder = study.root / "refs"
-        self._known: dict[str, tuple[Ref, ...]] = {}
+    The clients do so for some of their requests only, and none of them for an answer of 500 or 503 to a download.
+    """
+    from huggingface_hub import errors
 
-    def get(self, repo: str, *, refresh: bool = False) -> tuple[Ref, ...]:
-        """Refs of ``repo``: from memory, from the study, else from the Hub (``refresh``: always from there)."""
-        if repo in self._known and not refresh:
-            return self._known[repo]
-        names = None if refresh else self._read(repo, "refs")
-        if names is None:
-            names = {ref.name: ref.commit for ref in fetch_refs(repo)}
-            self._write(repo, "refs", names)
-        self._known[repo] = tuple(Ref(name=name, commit=commit) for name, commit in names.items())
-        return self._known[repo]
-
-    def weight_hashes(self, repo: str, commit: str) -> dict[str, str]:
-        """SHA-256 of each weight file of a commit: from the study, else from the Hub. A commit never changes."""
-        hashes = self._read(f"{repo}@{commit}", "weights")
-        if not hashes:
-            hashes = fetch_weight_hashes(repo, commit)
-            self._write(f"{repo}@{commit}", "weights", hashes)
-        return hashes
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name.replace('/', '--')}.json"
-
-    def _write(self, name: str, key: str, entries: Mapping[str, str]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        body = {"endpoint": endpoint(), key: dict(entries)}
-        write_atomically(self._path(name), json.dumps(body, indent=1).encode())
-
-    def _read(self, name: str, key: str) -> dict[str, str] | None:
+    for pause in PAUSES:
         try:
-            body = json.loads(self._path(name).read_text())
-            if body["endpoint"] != endpoint():  # a mirror's commits are not the Hub's
-                return None
-            return {str(entry): str(value) for entry, value in body[key].items()}
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+            return ask()
+        except errors.HfHubHTTPError as error:
+            status = getattr(error.response, "status_code", None)
+            if status not in BUSY_STATUSES:
+                raise
+            reason = f"answered {status}"
+        except Exception as error:
+            if not is_transport_error(error) or not is_reachable():
+                raise
+            reason = f"broke off ({type(error).__name__})"
+        log.info("%s %s; trying again in %g s", endpoint(), reason, pause)
+        time.sleep(pause)
+    return ask()
 
 
 def fetch_refs(repo: str) -> tuple[Ref, ...]:
@@ -183,8 +164,21 @@ def fetch_refs(repo: str) -> tuple[Ref, ...]:
     from huggingface_hub import HfApi
 
     with explain_hub_errors(f"checkpoint.repo={repo}"):
-        refs = HfApi().list_repo_refs(repo)
+        refs = patiently(lambda: HfApi().list_repo_refs(repo))
     return tuple(Ref(name=ref.name, commit=ref.target_commit) for ref in (*refs.branches, *refs.tags))
+
+
+def fetch_files(repo: str, commit: str) -> tuple[HubFile, ...]:
+    """Files of a commit, from the Hub's records, without downloading: names, sizes, SHA-256 of LFS files."""
+    from huggingface_hub import HfApi
+
+    with explain_hub_errors(f"checkpoint.repo={repo}"):
+        entries = patiently(lambda: list(HfApi().list_repo_tree(repo, revision=commit)))
+    return tuple(
+        HubFile(name=entry.path, size=int(entry.size), sha256=entry.lfs.sha256 if entry.lfs else None)
+        for entry in entries
+        if hasattr(entry, "size")  # folders have none
+    )
 
 
 def check_data_set(repo: str, revision: str | None) -> None:
@@ -195,32 +189,4 @@ def check_data_set(repo: str, revision: str | None) -> None:
     from huggingface_hub import HfApi, constants
 
     if not constants.HF_HUB_OFFLINE:
-        HfApi().dataset_info(repo, revision=revision, timeout=10)
-
-
-def fetch_weight_hashes(repo: str, commit: str) -> dict[str, str]:
-    """SHA-256 of each safetensors file of a commit, from the Hub's LFS records, without downloading."""
-    from huggingface_hub import HfApi
-
-    with explain_hub_errors(f"checkpoint.repo={repo}"):
-        entries = list(HfApi().list_repo_tree(repo, revision=commit, recursive=True))
-    hashes = {
-        entry.path: entry.lfs.sha256
-        for entry in entries
-        if entry.path.endswith(WEIGHT_SUFFIXES) and getattr(entry, "lfs", None) is not None
-    }
-    if not hashes:
-        raise CheckpointError(f"{repo} at {commit[:12]} has no safetensors weights; pickled weights are not loaded")
-    return hashes
-
-
-def download_weights(repo: str, commit: str, hashes: Mapping[str, str]) -> Path:
-    """Download what loading needs into the Hub's own cache (resumed, checked); return the folder."""
-    from huggingface_hub import snapshot_download
-
-    with explain_hub_errors(f"checkpoint.repo={repo}"):
-        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES_TO_LOAD)))
-    missing = [name for name in hashes if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{repo} at {commit[:12]}: download is incomplete, missing {missing}")
-    return folder
+        patiently(lambda: HfApi().dataset_info(repo, revision=revision, timeout=10))

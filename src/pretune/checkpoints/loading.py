@@ -1,10 +1,15 @@
-"""Loading weights and tokenizers from a folder, safely: safetensors only, no code from the repository."""
+"""Loading weights and tokenizers from a folder, safely: safetensors, no code from the repository.
+
+Pickled weights are loaded on demand only, by torch's restricted unpickler (``weights_only``).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
+from pretune.checkpoints.files import choose_weights
 from pretune.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,23 +30,26 @@ def silence_progress_bars() -> None:
         enable_progress_bars()
 
 
-def load_model(folder: Path) -> PreTrainedModel:
+def load_model(folder: Path, *, allow_pickle: bool = False) -> PreTrainedModel:
     """Load a causal language model in fp32. Raises :class:`CheckpointError` for missing or non-finite weights."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     silence_progress_bars()
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    pickled = allow_pickle and choose_weights(names, str(folder), allow_pickle=True)[0].endswith(".bin")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
-            use_safetensors=True,
+            use_safetensors=not pickled,
+            weights_only=True,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"{folder}: no loadable causal language model: {str(error).splitlines()[0]}") from error
     if report.get("missing_keys") or report.get("mismatched_keys"):
         missing = sorted(str(key) for key in (*report["missing_keys"], *report.get("mismatched_keys", ())))

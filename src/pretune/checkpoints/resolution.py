@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
-import hashlib
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pretune.checkpoints.hub import FILES_TO_LOAD, RefCache, download_weights
+from pretune.checkpoints.downloads import download, hash_file
+from pretune.checkpoints.facts import count_tokens, is_annealed
+from pretune.checkpoints.files import HubFile, choose_small, choose_weights
 from pretune.checkpoints.ladders import ladder_dir, step_dir
-from pretune.checkpoints.revisions import find_named_revision, find_revision, parse_revisions
+from pretune.checkpoints.refs import RefCache
+from pretune.checkpoints.revisions import Ref, find_named_revision, find_revision, parse_revisions
 from pretune.config.science import Checkpoint
-from pretune.errors import CheckpointError
+from pretune.errors import CheckpointError, HubUnreachable
 from pretune.results.identity import describe_recipe, digest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +37,21 @@ class Resolved:
     commit: str | None
     hashes: Mapping[str, str]
     identity: str
+    files: tuple[HubFile, ...] = ()
+    """What loading needs from the Hub: weights, configuration, tokenizer."""
     annealed: bool | None = None
     pretrain_seed: int | None = None
+
+    @property
+    def weights(self) -> str | None:
+        """Hash of the content of the weight files, whatever their names; ``None`` for a ladder's."""
+        return digest(sorted(self.hashes.values())) if self.hashes else None
+
+    @property
+    def name(self) -> str:
+        """Full name: repository or folder, and revision."""
+        place = self.checkpoint.repo or self.checkpoint.path or self.checkpoint.family
+        return f"{place}@{self.revision or self.label}"
 
 
 def label_of(checkpoint: Checkpoint) -> str:
@@ -52,7 +70,7 @@ def label_of(checkpoint: Checkpoint) -> str:
 @functools.cache
 def _short_content(folder: Path) -> str:
     """First digits of the hash of a folder's weights; a folder is read once per process."""
-    return digest(hash_weights(folder))[:6]
+    return digest(hash_weights(folder, allow_pickle=True))[:6]
 
 
 def resolve(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
@@ -91,41 +109,58 @@ def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
 
 def _resolve_path(checkpoint: Checkpoint) -> Resolved:
     folder = Path(str(checkpoint.path)).expanduser()
-    hashes = hash_weights(folder)
+    hashes = hash_weights(folder, allow_pickle=checkpoint.allow_pickle)
     step = checkpoint.step if isinstance(checkpoint.step, int) else None
     return Resolved(
         checkpoint=checkpoint,
         label=label_of(checkpoint),
         step=step,
-        tokens=_tokens(checkpoint, step),
+        tokens=count_tokens(checkpoint, checkpoint.phase, step),
         phase=checkpoint.phase,
         revision=None,
         commit=None,
         hashes=hashes,
-        identity=hash_folder(folder),
-        annealed=checkpoint.annealed,
+        identity=hash_folder(folder, allow_pickle=checkpoint.allow_pickle),
+        annealed=is_annealed(checkpoint, checkpoint.phase, step),
+        pretrain_seed=checkpoint.pretrain_seed,
     )
 
 
 def _resolve_hub(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
     repo = str(checkpoint.repo)
     known = refs.get(repo)
-    if checkpoint.step is not None:
+    try:
+        found = _find_on_hub(checkpoint, known)
+    except CheckpointError as error:
         try:
-            revision = find_revision(checkpoint, known)
-        except CheckpointError:
-            known = refs.get(repo, refresh=True)  # the step may have been uploaded since the refs were cached
-            revision = find_revision(checkpoint, known)
+            known = refs.get(repo, refresh=True)  # it may have been uploaded since the refs were cached
+        except HubUnreachable:
+            raise error from None
+        found = _find_on_hub(checkpoint, known)
+    found = _identify(found, refs)
+    if found.revision == "main" and checkpoint.final_step is not None:
+        _check_alias(found, known, refs)
+    return found
+
+
+def _find_on_hub(checkpoint: Checkpoint, known: Sequence[Ref]) -> Resolved:
+    """The revision that a checkpoint asks for; its weights are not known yet."""
+    tokens: int | None = None
+    step: int | None = None
+    phase = checkpoint.phase
+    if checkpoint.step is not None:
+        revision = find_revision(checkpoint, known)
         name, commit, phase = revision.name, revision.commit, revision.phase
-        step: int | None = revision.step
-        tokens = revision.tokens
+        step, tokens = revision.step, revision.tokens
     else:
         ref = find_named_revision(checkpoint, known)
-        name, commit, phase = ref.name, ref.commit, checkpoint.phase
-        named = {r.name: r for r in parse_revisions(checkpoint, known)}
-        step = named[name].step if name in named else checkpoint.final_step if name == "main" else None
-        tokens = named[name].tokens if name in named else _tokens(checkpoint, step)
-    hashes = refs.weight_hashes(repo, commit)
+        name, commit = ref.name, ref.commit
+        named = next((r for r in parse_revisions(checkpoint, known) if r.name == name), None)
+        if named is not None:
+            phase, step, tokens = named.phase, named.step, named.tokens
+        elif name == "main" and checkpoint.final_step is not None:
+            phase, step = checkpoint.final_phase, checkpoint.final_step
+            tokens = count_tokens(checkpoint, phase, step)
     return Resolved(
         checkpoint=checkpoint,
         label=label_of(checkpoint),
@@ -134,14 +169,60 @@ def _resolve_hub(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
         phase=phase,
         revision=name,
         commit=commit,
-        hashes=hashes,
-        identity=digest({"commit": commit, "weights": hashes}),
-        annealed=checkpoint.annealed,
+        hashes={},
+        identity="",
+        annealed=is_annealed(checkpoint, phase, step),
+        pretrain_seed=checkpoint.pretrain_seed,
     )
 
 
-def _tokens(checkpoint: Checkpoint, step: int | None) -> int | None:
-    return None if step is None or checkpoint.tokens_per_step is None else step * checkpoint.tokens_per_step
+def _identify(found: Resolved, refs: RefCache) -> Resolved:
+    """Add the weights' hashes: from the Hub's records, or by downloading them where the Hub has none."""
+    checkpoint, repo, commit = found.checkpoint, str(found.checkpoint.repo), str(found.commit)
+    files = refs.files(repo, commit)
+    names = [file.name for file in files]
+    where = f"{repo} at {found.revision} ({commit[:12]})"
+    weights = choose_weights(names, where, allow_pickle=checkpoint.allow_pickle)
+    if any(file.sha256 is None for file in files if file.name in weights):
+        files = _hash_after_download(repo, commit, files, weights, refs)
+    hashes = {file.name: str(file.sha256) for file in files if file.name in weights}
+    needed = {*weights, *choose_small(names)}
+    return replace(
+        found,
+        hashes=hashes,
+        identity=digest({"commit": commit, "weights": hashes}),
+        files=tuple(file for file in files if file.name in needed),
+    )
+
+
+def _hash_after_download(
+    repo: str, commit: str, files: tuple[HubFile, ...], weights: Sequence[str], refs: RefCache
+) -> tuple[HubFile, ...]:
+    log.info("%s has no SHA-256 of its weights on record: they are downloaded to compute it", repo)
+    unknown = [file for file in files if file.name in weights and file.sha256 is None]
+    folder = download(repo, commit, unknown)
+    hashed = tuple(replace(f, sha256=hash_file(folder / f.name)) if f in unknown else f for f in files)
+    refs.keep_files(repo, commit, hashed)
+    return hashed
+
+
+def _check_alias(main: Resolved, known: Sequence[Ref], refs: RefCache) -> None:
+    """Raise when the step that the family says ``main`` is has a revision of its own with other weights."""
+    checkpoint = main.checkpoint
+    twins = [
+        revision
+        for revision in parse_revisions(checkpoint, known)
+        if (revision.phase, revision.step) == (checkpoint.final_phase, checkpoint.final_step)
+    ]
+    for twin in twins:
+        if twin.commit == main.commit:
+            continue
+        other = _identify(replace(main, revision=twin.name, commit=twin.commit), refs)
+        if other.weights != main.weights:
+            raise CheckpointError(
+                f"checkpoint.final_step={checkpoint.final_step}: main and {twin.name} of {checkpoint.repo} have "
+                "different weights, so that main is not this step; checkpoint.final_step=null treats them as two"
+            )
 
 
 def refuse_equal_weights(resolved: Sequence[Resolved]) -> None:
@@ -152,39 +233,40 @@ def refuse_equal_weights(resolved: Sequence[Resolved]) -> None:
     """
     seen: dict[str, Resolved] = {}
     for item in resolved:
-        if not item.hashes:
+        if item.weights is None:
             continue
-        other = seen.setdefault(digest(item.hashes), item)
-        if other.identity == item.identity and other.step == item.step:
-            continue  # one point asked for twice, or one folder's content in two places
-        if other.step is None or other.step != item.step:
-            raise CheckpointError(
-                f"{other.label} and {item.label} of {item.checkpoint.repo or item.checkpoint.path} have equal weights "
-                f"(SHA-256 {next(iter(item.hashes.values()))[:16]}…): one of them is not what its name says"
-            )
+        other = seen.setdefault(item.weights, item)
+        if not are_one_point(other, item):
+            raise CheckpointError(describe_equal_weights(other.name, item.name, item))
 
 
-def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of the safetensors files of a local folder."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"checkpoint.path={folder}: no safetensors weights; pickled weights are not loaded")
-    hashes = {}
-    for path in files:
-        with open(path, "rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+def are_one_point(one: Resolved, other: Resolved) -> bool:
+    """Whether two checkpoints with equal weights may both be used: they are the same one, asked for twice."""
+    if one.identity == other.identity and None in (one.step, other.step):
+        return True  # a commit by its name and by its hash, or one folder's content in two places
+    return one.step is not None and (one.phase, one.step) == (other.phase, other.step)
 
 
-def hash_folder(folder: Path) -> str:
+def describe_equal_weights(one: str, other: str, item: Resolved) -> str:
+    """The message for two names of one set of weights."""
+    return (
+        f"{one} and {other} have equal weights (SHA-256 {next(iter(item.hashes.values()))[:16]}…): "
+        "one of them is not what its name says"
+    )
+
+
+def hash_weights(folder: Path, *, allow_pickle: bool = False) -> dict[str, str]:
+    """SHA-256 of the weight files of a local folder."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    chosen = choose_weights(names, f"checkpoint.path={folder}", allow_pickle=allow_pickle)
+    return {name: hash_file(folder / name) for name in chosen}
+
+
+def hash_folder(folder: Path, *, allow_pickle: bool = False) -> str:
     """Hash of everything that is loaded from a local folder: weights, configuration, tokenizer."""
-    hashes = hash_weights(folder)
-    for pattern in FILES_TO_LOAD:
-        for path in sorted(folder.glob(pattern)):
-            if path.name not in hashes:
-                with open(path, "rb") as file:
-                    hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest(hashes)
+    hashes = hash_weights(folder, allow_pickle=allow_pickle)
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    return digest({**{name: hash_file(folder / name) for name in choose_small(names)}, **hashes})
 
 
 def locate(resolved: Resolved, cache_dir: str) -> Path:
@@ -196,4 +278,4 @@ def locate(resolved: Resolved, cache_dir: str) -> Path:
         return step_dir(ladder_dir(cache_dir, checkpoint.recipe), resolved.step)
     if checkpoint.source == "path":
         return Path(str(checkpoint.path)).expanduser()
-    return download_weights(str(checkpoint.repo), str(resolved.commit), resolved.hashes)
+    return download(str(checkpoint.repo), str(resolved.commit), resolved.files)

@@ -78,6 +78,17 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Facts about a training phase after the main pre-training (``stage2``, ``lc-4k-to-32k``)."""
+
+    tokens_before: int = option(0, help="training tokens seen before step 0 of the phase", minimum=0)
+    tokens_per_step: int | None = option(None, help="training tokens per step of the phase", minimum=1)
+    annealed_from: int | None = option(
+        None, help="first step whose learning rate had been annealed to its end", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Where weights come from. ``revision`` (exact) or ``step`` (looked up by ``pattern``) says which."""
 
@@ -87,10 +98,24 @@ class Checkpoint:
     revision: str | None = option(None, help="exact branch, tag or commit")
     step: int | str | None = option(None, help="pre-training step; in a sweep also 'all' or 'every:N'")
     phase: str = option("main", help="training phase whose steps are meant, as the family's pattern names it")
-    pattern: str | None = option(None, help="regular expression of revision names with groups step, tokens, phase")
+    pattern: str | None = option(None, help="regular expression of revision names: groups step, tokens, unit, phase")
+    tokens_before: int = option(0, help="pre-training tokens seen before step 0", minimum=0)
     tokens_per_step: int | None = option(None, help="pre-training tokens per step", minimum=1)
+    batch_changes: dict[str, int] = option(factory=dict, help="step → tokens per step from there on")
+    annealed_from: int | None = option(
+        None, help="first step whose learning rate had been annealed to its end", minimum=0
+    )
+    phases: dict[str, Phase] = option(factory=dict, help="facts of other phases, by name or first part of it")
     final_step: int | None = option(None, help="the step that revision 'main' stands for", minimum=0)
-    annealed: bool | None = option(None, help="whether the learning rate had been annealed to its end")
+    final_phase: str = option("main", help="the phase of final_step", nonempty=True)
+    annealed: bool | None = option(None, help="whether the learning rate had been annealed to its end; null: by step")
+    pretrain_seed: int | None = option(None, help="seed of the pre-training, where a family has several", minimum=0)
+    context_length: int | None = option(None, help="longest sequence of the pre-training, in tokens", minimum=1)
+    eos_token: str | None = option(None, help="end-of-text token that the tokenizer must have; null: any")
+    pad_token: str | None = option(None, help="padding token that the tokenizer must have; null: any")
+    allow_pickle: bool = option(
+        False, help="load pickled weights (.bin) where there are no safetensors", scientific=False
+    )
     pretraining_text: str | None = option(None, help="task whose text the loss before and after is measured on")
     path: str | None = option(None, help="local folder (source=path)")
     recipe: Recipe | None = option(None, help="how the ladder is trained (source=ladder)")

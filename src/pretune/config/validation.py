@@ -36,11 +36,13 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
     problems += _check_study_dir(config.study_dir)
     if isinstance(config, TrainConfig):
         problems += _check_checkpoint(config.checkpoint)
+        problems += _check_phase(config)
         problems += _check_task_source(config.task)
         problems += _check_train(config)
     elif isinstance(config, EvaluateConfig):
         if config.run is None:
             problems += _check_checkpoint(config.checkpoint)
+            problems += _check_phase(config)
         problems += _check_task_source(config.task)
         problems += _check_shots(config)
     return problems
@@ -123,9 +125,22 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
         yield Problem(
             key="checkpoint.step", value=step, message="needs checkpoint.pattern; give checkpoint.revision instead"
         )
+    for change in checkpoint.batch_changes:
+        if not change.isdecimal():
+            yield Problem(key="checkpoint.batch_changes", value=change, message="must name a step number")
     if checkpoint.recipe is not None:
         yield from _check_schedule(checkpoint.recipe.stage, "checkpoint.recipe.stage")
         yield from _check_recipe_step(checkpoint)
+
+
+def _check_phase(config: TrainConfig | EvaluateConfig) -> Iterable[Problem]:
+    """A phase without a step would do nothing, except where steps are listed."""
+    checkpoint = config.checkpoint
+    unused = checkpoint.step is None and checkpoint.pattern is not None and config.mode != "checkpoints"
+    if checkpoint.source == "hub" and checkpoint.phase != "main" and unused:
+        yield Problem(
+            key="checkpoint.phase", value=checkpoint.phase, message="needs checkpoint.step (a number, all or every:N)"
+        )
 
 
 def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
@@ -219,6 +234,13 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
     if config.task.answer == "language":
         yield Problem(
             key="task", value=config.task.name, message="is plain text for evaluation; it cannot be fine-tuned on"
+        )
+    context = config.checkpoint.context_length
+    if context is not None and config.stage.max_length > context:
+        yield Problem(
+            key="stage.max_length",
+            value=config.stage.max_length,
+            message=f"is longer than the pre-training's sequences (checkpoint.context_length={context})",
         )
     micro = config.trainer.micro_batch
     if micro is not None and micro > config.stage.batch_size:

@@ -67,7 +67,7 @@ class ContentHashes:
             return None
         path = str(checkpoint.path)
         if path not in self._weights:
-            self._weights[path] = hash_folder(Path(path).expanduser())
+            self._weights[path] = hash_folder(Path(path).expanduser(), allow_pickle=checkpoint.allow_pickle)
         return self._weights[path]
 
     def rows(self, task: Task) -> str | None:

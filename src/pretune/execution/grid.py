@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.errors import HubUnreachable, PretuneError, UsageError
@@ -159,6 +160,9 @@ def check_checkpoints(grid: Grid, worker: Any) -> None:
             except PretuneError as error:
                 log.debug("%s", error)
     refuse_equal_weights(resolved)
+    ledger = WeightLedger(grid.study)
+    for item in {item.name: item for item in resolved}.values():
+        ledger.enter(item)
 
 
 def describe_job(cells: JobCells, outcomes: Sequence[CellOutcome]) -> JobOutcome:

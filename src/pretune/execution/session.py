@@ -249,8 +249,8 @@ def expand_runs(job: Job) -> list[Job]:
 
 def expand_steps(jobs: Sequence[Job]) -> list[Job]:
     """One job per step for ``checkpoint.step=all`` and ``every:N``; else the jobs themselves."""
-    from pretune.checkpoints.hub import RefCache
-    from pretune.checkpoints.revisions import choose_steps, list_steps
+    from pretune.checkpoints.refs import RefCache
+    from pretune.checkpoints.revisions import choose_steps, find_revision, list_steps
 
     expanded: list[Job] = []
     for job in jobs:
@@ -259,5 +259,19 @@ def expand_steps(jobs: Sequence[Job]) -> list[Job]:
             expanded.append(job)
             continue
         refs = RefCache(Study(job.config.study_dir)).get(str(checkpoint.repo)) if checkpoint.source == "hub" else ()
-        expanded += [with_step(job, step) for step in choose_steps(list_steps(checkpoint, refs), checkpoint.step)]
-    return expanded
+        steps = choose_steps(list_steps(checkpoint, refs), checkpoint.step)
+        if not steps:
+            find_revision(dataclasses.replace(checkpoint, step=0), refs)  # says what there is instead
+        expanded += [with_step(job, step) for step in steps]
+    return [unify(job) for job in expanded]
+
+
+def unify(job: Job) -> Job:
+    """The same job with ``main`` for the step that the family says it is."""
+    from pretune.checkpoints.revisions import unify_alias
+
+    checkpoint = unify_alias(job.config.checkpoint)
+    if checkpoint is job.config.checkpoint:
+        return job
+    log.info("%s step %s is main: one point", checkpoint.family, job.config.checkpoint.step)
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, checkpoint=checkpoint))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pretune.checkpoints.hub import RefCache
 from pretune.checkpoints.ladders import is_built, ladder_dir
+from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, resolve
 from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze

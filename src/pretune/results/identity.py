@@ -30,6 +30,8 @@ CORPUS_VERSION = 1
 
 EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domain", "out_of_domain", "cross_task")
 TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "scorer")
+OPTIONAL_FACTS = ("tokens_before", "batch_changes", "annealed_from", "final_phase", "pretrain_seed")
+"""Facts about checkpoints that are part of a request only where a family states them."""
 PRETRAIN_ONLY = ("sequence_length", "save_steps")
 SCHEDULE_ONLY = {"decay_ratio": "wsd"}
 """Fields of a stage that only one schedule looks at: with another one they are no part of the identity."""
@@ -81,6 +83,10 @@ def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -
         assert checkpoint.recipe is not None
         return {**described, "recipe": describe_recipe(checkpoint.recipe)}
     described |= {"tokens_per_step": checkpoint.tokens_per_step, "final_step": checkpoint.final_step}
+    facts = {key: getattr(checkpoint, key) for key in OPTIONAL_FACTS}
+    described |= {key: value for key, value in facts.items() if value != getattr(Checkpoint(), key)}
+    if checkpoint.phase != "main" or checkpoint.final_phase != "main":
+        described["phases"] = to_plain(checkpoint.phases)
     if checkpoint.source == "path":
         return {**described, "content": content}
     revision = checkpoint.revision or "main" if checkpoint.step is None else None
