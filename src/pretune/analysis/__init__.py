@@ -1,7 +1,10 @@
-"""Analyses: a results table in, a table out, with the method and its assumptions in each docstring.
+"""Analyses: a results table in, tables out, with the method and its assumptions in each docstring.
 
-They read nothing but the table: no log, no folder name, no tracking service. Each takes any table of the contract
-(:mod:`pretune.results.schema`), cleans it first, and leaves gaps where cells are missing.
+They read nothing but the table: no log, no folder name, no tracking service. Any table of the contract
+(:mod:`pretune.results.schema`) will do; it is cleaned first, and gaps stay where cells are missing.
+
+:data:`CATALOGUE` lists every analysis with its question, method, caveats and the meaning of its columns;
+:func:`run_analyses` runs them on :class:`Inputs`. The tables that they are cut from have functions of their own:
 
 * :func:`build_headline`: primary metric before and after fine-tuning, per checkpoint
 * :func:`build_transfer`: training task × evaluated task, tuned − base
@@ -12,21 +15,27 @@ They read nothing but the table: no log, no folder name, no tracking service. Ea
 * :func:`list_missing`, :func:`count_cells`: what the table has and lacks
 """
 
+from pretune.analysis.catalogue import CATALOGUE, Analysis, Outcome, run_analyses
 from pretune.analysis.choosing import validate_rates
 from pretune.analysis.cleaning import Cleaned, clean
 from pretune.analysis.coverage import count_cells, list_missing
 from pretune.analysis.forgetting import build_forgetting
 from pretune.analysis.formats import build_formats
 from pretune.analysis.headline import build_headline
+from pretune.analysis.inputs import Inputs
 from pretune.analysis.ladders import order_checkpoints
 from pretune.analysis.metrics import Measure, Primary, choose_measures
 from pretune.analysis.reading import Margins, read_tasks
 from pretune.analysis.transfer import build_transfer, pivot_transfer
 
 __all__ = [
+    "CATALOGUE",
+    "Analysis",
     "Cleaned",
+    "Inputs",
     "Margins",
     "Measure",
+    "Outcome",
     "Primary",
     "build_forgetting",
     "build_formats",
@@ -39,5 +48,6 @@ __all__ = [
     "order_checkpoints",
     "pivot_transfer",
     "read_tasks",
+    "run_analyses",
     "validate_rates",
 ]

@@ -14,8 +14,9 @@ from pretune.analysis.metrics import SHARES
 def average_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Average the rows of each group ``by`` (which must include ``metric``).
 
-    Returns the columns ``by`` and ``value, low, high, n, seeds, runs``: the mean; a 95 % interval; the smallest
-    number of evaluated rows; how many seeds; the run ids, separated by spaces.
+    Returns the columns ``by`` and ``value, low, high, n, seeds, sd, runs``: the mean; a 95 % interval; the smallest
+    number of evaluated rows; how many seeds; their standard deviation (null with one); the run ids, separated by
+    spaces.
 
     Method. All seeds are scored on the same items, so averaging over seeds does not make the sample of items
     larger: the item part of the interval is the root mean square of the distances from value to ``ci_low`` (and to
@@ -56,7 +57,7 @@ def average_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     share = result["metric"].isin(SHARES)
     result["low"] = result["low"].where(~share, result["low"].clip(lower=0.0))
     result["high"] = result["high"].where(~share, result["high"].clip(upper=1.0))
-    return result[[*by, "value", "low", "high", "n", "seeds", "runs"]]
+    return result[[*by, "value", "low", "high", "n", "seeds", "sd", "runs"]]
 
 
 def _join(ids: pd.Series) -> str:

@@ -35,21 +35,16 @@ def validate_rates(table: pd.DataFrame, measures: dict[str, Measure]) -> pd.Data
         rates = rates.merge(scored, on=[*TRAINING, "lr"], how="left")
     else:
         rates = rates.assign(evidence=None, validation=np.nan, seeds=0, lower=False)
-    rates["chosen"], rates["chosen_by"] = False, ""
-    for _, group in rates.groupby(TRAINING, dropna=False, sort=False):
-        usable = group[group["validation"].notna()]
-        if len(group) == 1:
-            winners, reason = group.index, ONLY_ONE
-        elif usable.empty:
-            winners, reason = group.index, NOT_CHOSEN
-        else:
-            first = usable["evidence"].iloc[0]
-            usable = usable[usable["evidence"] == first]
-            signed = usable["validation"] * np.where(usable["lower"].astype(bool), 1.0, -1.0)
-            order = pd.DataFrame({"score": signed, "lr": usable["lr"].astype(float)}).sort_values(["score", "lr"])
-            winners, reason = order.index[:1], str(first)
-        rates.loc[winners, "chosen"] = True
-        rates.loc[group.index, "chosen_by"] = reason
+    number = rates.groupby(TRAINING, dropna=False, sort=False).ngroup()
+    usable = rates["validation"].notna()
+    first = rates["evidence"].where(usable).groupby(number).transform("first")
+    eligible = usable & (rates["evidence"] == first).fillna(False).astype(bool)
+    several = number.groupby(number).transform("size") > 1
+    signed = rates["validation"] * np.where(rates["lower"].astype("boolean").fillna(False), 1.0, -1.0)
+    order = pd.DataFrame({"number": number, "score": signed, "lr": rates["lr"].astype(float)})[eligible]
+    winners = order.sort_values(["number", "score", "lr"], kind="stable").drop_duplicates("number").index
+    rates["chosen"] = ~several | first.isna() | rates.index.isin(winners)
+    rates["chosen_by"] = first.fillna(NOT_CHOSEN).where(several, ONLY_ONE).astype(str)
     return rates.drop(columns="lower")
 
 

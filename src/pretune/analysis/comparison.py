@@ -27,7 +27,7 @@ COMPARISON = [
     "family", "checkpoint", "step", "tokens", "annealed", "position",
     "train_task", "eval_task", "relation", *SETTING, "setting", "lr", "lr_chosen_by", "seeds",
     "eval_split", "eval_format", "shots", "metric", "scorer",
-    "base", "base_low", "base_high", "base_n", "tuned", "tuned_low", "tuned_high", "tuned_n",
+    "base", "base_low", "base_high", "base_n", "tuned", "tuned_low", "tuned_high", "tuned_n", "tuned_sd",
     "gain", "gain_low", "gain_high", "baseline", "base_runs", "tuned_runs",
 ]  # fmt: skip
 
@@ -42,8 +42,9 @@ def compare(
     """Join base and tuned scores of a results table; columns :data:`COMPARISON`, all formats and shots.
 
     One row per (checkpoint, training without its seed, evaluation): ``base`` and ``tuned`` are means over seeds with
-    95 % intervals (see :func:`average_seeds`), ``gain`` is tuned − base with its sign turned for losses, so that
-    more is better; all are in the units of the table. ``baseline`` is the trivial baseline on the evaluated rows.
+    95 % intervals (see :func:`average_seeds`), ``tuned_sd`` is the standard deviation over seeds, ``gain`` is
+    tuned − base with its sign turned for losses, so that more is better; all are in the units of the table.
+    ``baseline`` is the trivial baseline on the evaluated rows.
 
     * The metric is each task's primary one; for text tasks it is ``text_metric`` when given.
     * Validation rows only choose the learning rate (:func:`validate_rates`); ``every_rate`` keeps all rates.
@@ -63,7 +64,7 @@ def compare(
     base = average_seeds(measured[measured["state"] == "base"], [*CHECKPOINT, *EVALUATION])
     base = base.rename(
         columns={"value": "base", "low": "base_low", "high": "base_high", "n": "base_n", "runs": "base_runs"}
-    ).drop(columns="seeds")
+    ).drop(columns=["seeds", "sd"])
     tuned = _tuned_scores(rows, measured, measures, every_rate=every_rate)
 
     joined = pd.concat(
@@ -132,7 +133,8 @@ def _tuned_scores(
     scores = average_seeds(tuned, [*training, "lr_chosen_by", "relation", *EVALUATION])
     aside = every_rate | (scores["lr_chosen_by"] == NOT_CHOSEN)
     scores[RATE] = scores["lr"].where(aside.astype(bool))
-    names = {"value": "tuned", "low": "tuned_low", "high": "tuned_high", "n": "tuned_n", "runs": "tuned_runs"}
+    names = {"value": "tuned", "low": "tuned_low", "high": "tuned_high", "n": "tuned_n", "sd": "tuned_sd",
+             "runs": "tuned_runs"}  # fmt: skip
     return scores.rename(columns=names)
 
 

@@ -1,0 +1,91 @@
+"""What all analyses share, computed once from a results table when the first of them asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from pretune.analysis.choosing import validate_rates
+from pretune.analysis.cleaning import clean
+from pretune.analysis.comparison import compare
+from pretune.analysis.forgetting import build_forgetting
+from pretune.analysis.headline import pick_evaluation
+from pretune.analysis.metrics import Measure, Primary, choose_measures, find_text_tasks
+from pretune.analysis.noise import measure_noise
+from pretune.analysis.series import build_series
+from pretune.analysis.trends import find_trends
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A results table with its primary measures, and the tables that several analyses are cut from.
+
+    ``table`` is any table of the contract; ``primary`` names (metric, scorer) of each evaluated task's headline.
+    Everything else is derived from the two, lazily.
+    """
+
+    table: pd.DataFrame
+    primary: Primary
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The cleaned table."""
+        return clean(self.table).table
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """(metric, scorer) that stands for each evaluated task."""
+        return choose_measures(self.rows, self.primary)
+
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """Tasks that are pre-training text."""
+        return find_text_tasks(self.rows)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Base beside tuned, in all formats and shots, at the chosen learning rates."""
+        return compare(self.rows, self.primary)
+
+    @cached_property
+    def headline(self) -> pd.DataFrame:
+        """Base beside tuned, in one format and number of shots of each task, without text."""
+        return pick_evaluation(self.comparison[~self.comparison["eval_task"].isin(self.texts)])
+
+    @cached_property
+    def every_rate(self) -> pd.DataFrame:
+        """The headline with every learning rate as a curve of its own."""
+        joined = compare(self.rows, self.primary, every_rate=True)
+        return pick_evaluation(joined[~joined["eval_task"].isin(self.texts)])
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Learning rates on validation rows, and the chosen ones."""
+        return validate_rates(self.rows, self.measures)
+
+    @cached_property
+    def forgetting(self) -> pd.DataFrame:
+        """Loss on pre-training text before and after, at the chosen learning rates."""
+        return build_forgetting(self.rows, self.primary)
+
+    @cached_property
+    def forgetting_every_rate(self) -> pd.DataFrame:
+        """Loss on pre-training text before and after, at every learning rate."""
+        return build_forgetting(self.rows, self.primary, every_rate=True)
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """The headline as curves; annealed and un-annealed checkpoints apart."""
+        return build_series(self.headline)
+
+    @cached_property
+    def noise(self) -> pd.DataFrame:
+        """The noise of every curve."""
+        return measure_noise(self.series)
+
+    @cached_property
+    def trends(self) -> pd.DataFrame:
+        """Trend and plateau of every curve."""
+        return find_trends(self.series, self.noise)
