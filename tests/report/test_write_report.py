@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -12,7 +10,7 @@ import pytest
 from pretune.errors import DataError, PretuneError
 from pretune.report import write_report
 from pretune.report.page import hash_source
-from pretune.report.writing import TABLES, analyse
+from pretune.report.results import analyse
 from pretune.results.schema import metrics_frame
 from synthetic_tables import PRIMARY, measurement, realistic_study, tabulate
 
@@ -54,13 +52,21 @@ def whole(tmp_path_factory):
 
 def test_page_tables_and_figures_are_there(whole):
     files, page = whole
-    assert set(files.tables) == set(TABLES)
+    assert {"headline", "reading", "transfer", "formats", "forgetting", "missing_cells", "runs"} <= set(files.tables)
     assert {"overview", "task-pico-nli", "task-pico-choice", "other-domain-pico-nli-ood-pico-nli",
             "formats-pico-nli", "loss-pico-text"} <= set(files.figures)  # fmt: skip
     for name, path in files.figures.items():
         assert f'href="figures/{name}.svg"' in page
         assert path.read_text(encoding="utf-8").startswith('<?xml version="1.0"')
-    for heading in ("Transfer", "prompt format", "Loss on pre-training text", "All numbers", "Methods and caveats"):
+        assert f'href="figures/{name}.csv"' in page
+        assert len(pd.read_csv(path.with_suffix(".csv")))
+    for heading in (
+        "training on one task do to the others",
+        "prompt format",
+        "forgotten of the pre-training text",
+        "All numbers",
+        "Methods and caveats",
+    ):
         assert heading in page
     assert "report.py" in page
     assert len(page) < 5_000_000
@@ -124,7 +130,7 @@ def test_shown_numbers_are_those_of_the_tables(whole):
     last = headline[(headline["train_task"] == "pico/nli") & (headline["eval_task"] == "pico/nli")].iloc[-1]
     assert f"pico/nli +{last['gain'] * 100:.1f}" in page
     overview = files.figures["overview"].read_text(encoding="utf-8")
-    assert f"tuned: {last['tuned'] * 100:.1f} (+{last['gain'] * 100:.1f} points)" in overview
+    assert f"{last['base'] * 100:.1f} → {last['tuned'] * 100:.1f} (+{last['gain'] * 100:.1f} points)" in overview
 
 
 def test_answer_says_what_was_planted(whole):
@@ -163,8 +169,9 @@ def test_hostile_text_is_escaped_everywhere(tmp_path):
     table["eval_format"] = table["eval_format"].replace("io", HOSTILE)
     files, page = _report(tmp_path, table, {**PRIMARY, HOSTILE: ("accuracy", "sum")}, title=HOSTILE,
                           study={HOSTILE: HOSTILE})  # fmt: skip
-    assert page.count("<script>") == 1
-    assert "alert('x')" not in page
+    assert page.count("<script") == 2
+    assert "alert('x')" not in page.split('<script type="application/json"')[0]
+    assert "<script>alert" not in page
     assert "49" not in re.findall(r"<title>(.*?)</title>", page)[0]
     _Page(page)
     for path in files.figures.values():
@@ -255,7 +262,8 @@ def test_second_report_replaces_the_first_and_leaves_no_parts(tmp_path):
     (tmp_path / "report" / "notes.txt").write_text("mine")
     files, _ = _report(tmp_path, tabulate([measurement(value=0.4)]), NLI)
     found = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*") if path.is_file()}
-    written = [files.page, *files.tables.values(), *files.figures.values()]
+    data = [path.with_suffix(".csv") for path in files.figures.values()]
+    written = [files.page, *files.tables.values(), *files.figures.values(), *data]
     assert found == {"notes.txt", *(str(path.relative_to(tmp_path / "report")) for path in written)}
 
 
@@ -273,30 +281,8 @@ def test_old_page_survives_a_failure(tmp_path, monkeypatch):
 
 
 def test_large_table_is_cut_on_the_page_but_not_in_the_file(tmp_path, monkeypatch):
-    for module in ("views", "page"):
-        monkeypatch.setattr(f"pretune.report.{module}.MOST_ROWS", 20)
+    monkeypatch.setattr("pretune.report.views.MOST_ROWS", 20)
     rows = [measurement(eval_task=f"task{t}", step=s, value=0.4) for t in range(3) for s in range(1, 11)]
     files, page = _report(tmp_path, tabulate(rows), {})
     assert len(pd.read_csv(files.tables["headline"])) == 30
     assert "The first 20 of 30 rows" in page
-
-
-def test_page_runs_in_a_browser_without_console_messages(tmp_path, whole):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-               "--disable-background-networking", "--disable-component-update", "--disable-sync",
-               "--enable-logging=stderr", "--v=0", f"--user-data-dir={tmp_path}", "--dump-dom",
-               whole[0].page.as_uri()]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("chromium did not answer within 90 s")
-    if not done.stdout.strip():
-        pytest.skip(f"chromium did not start: {done.stderr.strip()[-200:]}")
-    assert "CONSOLE" not in done.stderr
-    # The script ran: it marks the root, counts rows and makes column heads buttons.
-    assert re.search(r'<html[^>]*class="js"', done.stdout)
-    assert "456 of 456 rows" in done.stdout
-    assert done.stdout.count('<button type="button">') == 17

@@ -2,57 +2,73 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from pretune.analysis.metrics import label_metric, points_per_unit
+from pretune.analysis.reading import BOTH, FINE_TUNING, NEITHER, PRETRAINING, UNDECIDED
 from pretune.report.axes import LadderAxis, build_value_axis
-from pretune.report.panels import Curve, Panel, Point, draw_panel
-from pretune.report.wording import is_null, shorten, write_interval, write_number, write_rate
+from pretune.report.charts import Figure, name_file
+from pretune.report.curves import build_curve, collect, records, scaled, split_runs
+from pretune.report.matrix import Matrix, MatrixCell
+from pretune.report.overview import Overview, OverviewRow
+from pretune.report.palette import COLOURS
+from pretune.report.panels import Curve, Panel
+from pretune.report.views import say_difference
+from pretune.report.wording import is_null
 
-COLOURS = 8
+Ladders = Mapping[str, LadderAxis]
+Colours = Mapping[str, int]
 
+MOST_OVERVIEW = 24
+MOST_MATRIX = 24
+ORDER = (PRETRAINING, BOTH, FINE_TUNING, NEITHER, UNDECIDED)
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A drawing with the name of its file; ``legend`` is (curve, colour, shape) where curves are not told apart."""
-
-    name: str
-    title: str
-    drawing: Markup
-    legend: tuple[tuple[str, int, int], ...] = ()
-
-
-def assign_colours(headline: pd.DataFrame) -> dict[str, int]:
-    """Give each task a colour: trained ones first, by name; a task that belongs to one training shares its colour."""
-    trained = sorted({str(task) for task in headline["train_task"].dropna()})
-    colours = {task: index % COLOURS for index, task in enumerate(trained)}
-    twins = headline[(headline["relation"] == "out_of_domain").fillna(False)]
-    for task, trainings in twins.groupby("eval_task")["train_task"]:
-        if str(task) not in colours and trainings.nunique() == 1:
-            colours[str(task)] = colours[str(trainings.iloc[0])]
-    used = len(trained)
-    for task in sorted({str(task) for task in headline["eval_task"].dropna()}):
-        if task not in colours:
-            colours[task] = used % COLOURS
-            used += 1
-    return colours
+TASK_DATA = [
+    "family", "checkpoint", "step", "tokens", "annealed", "train_task", "eval_task", "setting", "metric", "lr", "seeds",
+    "base", "base_low", "base_high", "tuned", "tuned_low", "tuned_high", "gain", "gain_low", "gain_high", "baseline",
+    "base_runs", "tuned_runs",
+]  # fmt: skip
+SPANNED = ("base", "base_low", "base_high", "tuned", "tuned_low", "tuned_high", "baseline")
 
 
-def name_file(*parts: object) -> str:
-    """Return a file name without an ending: letters, digits, dots, hyphens; other characters become hyphens."""
-    joined = "-".join(str(part) for part in parts if not is_null(part) and str(part))
-    return re.sub(r"[^A-Za-z0-9.]+", "-", joined).strip("-.")[:100] or "figure"
+def draw_overview(reading: pd.DataFrame, headline: pd.DataFrame, colours: Colours) -> list[Figure]:
+    """Draw what pre-training moved and what fine-tuning added, one row per task of a reading, alike ones together."""
+    rows = reading.dropna(subset=["base_last"])
+    rows = rows.sort_values("reading", key=lambda names: names.map(ORDER.index), kind="stable")
+    if rows.empty:
+        return []
+    several = rows["family"].nunique() > 1
+    drawn = []
+    for row in records(rows.head(MOST_OVERVIEW)):
+        name = str(row["task"]) + (f" ({row['family']})" if several else "")
+        cells = headline[
+            (headline["family"] == row["family"])
+            & (headline["eval_task"] == row["task"])
+            & (headline["checkpoint"] == row["last"])
+            & (headline["setting"] == row["setting"])
+            & ((headline["train_task"] == row["task"]).fillna(False) | headline["train_task"].isna())
+        ]
+        has_gain = not is_null(row["gain_last"])
+        drawn.append(OverviewRow(
+            name=name + (f" [{row['setting']}]" if row["setting"] else ""),
+            colour=colours.get(str(row["task"]), 0),
+            reading=str(row["reading"]),
+            first=scaled(row["base_first"], 1), last=scaled(row["base_last"], 1),
+            tuned=scaled(row["tuned_last"], 1) if has_gain else math.nan,
+            baseline=scaled(row["baseline"], 1),
+            base_runs=split_runs(*cells["base_runs"]), tuned_runs=split_runs(*cells["tuned_runs"]),
+        ))  # fmt: skip
+    chart = Overview(
+        title="What pre-training moved, what fine-tuning added",
+        rows=tuple(drawn), left_out=max(len(rows) - MOST_OVERVIEW, 0),
+    )  # fmt: skip
+    return [Figure(name="overview", chart=chart, data=rows)]
 
 
-def draw_tasks(
-    rows: pd.DataFrame, ladders: Mapping[str, LadderAxis], colours: Mapping[str, int], *, prefix: str
-) -> list[Figure]:
+def draw_tasks(rows: pd.DataFrame, ladders: Ladders, colours: Colours, *, prefix: str) -> list[Figure]:
     """Draw one panel per (family, evaluated task, training task) of some rows of a headline: base and tuned.
 
     The vertical axis is 0 to 100 for accuracy and exact match; panels of any other metric share one axis.
@@ -60,7 +76,9 @@ def draw_tasks(
     figures = []
     limits = {
         metric: build_value_axis(
-            _collect(group, str(metric)), share=metric in ("accuracy", "exact_match"), from_zero=metric == "rouge_l"
+            collect(group, SPANNED, str(metric)),
+            share=metric in ("accuracy", "exact_match"),
+            from_zero=metric == "rouge_l",
         )
         for metric, group in rows.groupby("metric", sort=False)
     }
@@ -68,132 +86,163 @@ def draw_tasks(
     panels = rows.groupby(["family", "eval_task", "train_task"], dropna=False, sort=False)
     for (family, task, training), group in panels:
         metric = str(group["metric"].iloc[0])
-        colour = colours.get(str(task), 0)
-        subtitle = label_metric(metric)
         trained = None if is_null(training) else str(training)
+        subtitle = label_metric(metric)
         if trained is None:
             subtitle += " · not fine-tuned on"
         elif trained != task:
             subtitle += f" · trained on {trained}"
-        scale = points_per_unit(metric)
         level = group["baseline"].dropna().astype(float)
-        figures.append(_figure(Panel(
-            name=name_file(prefix, family if several else "", task, "" if trained == task else trained),
+        panel = Panel(
             title=f"{task} ({family})" if several else str(task),
             subtitle=subtitle,
-            curves=_base_and_tuned(group, metric, colour),
+            curves=_base_and_tuned(group, metric, colours.get(str(task), 0)),
             ladder=ladders[str(family)],
             axis=limits[metric],
-            level=float(level.mean()) * scale if len(level) else None,
-        )))  # fmt: skip
+            level=float(level.mean()) * points_per_unit(metric) if len(level) else None,
+            digits=1 if points_per_unit(metric) == 100 else 3,
+        )
+        name = name_file(prefix, family if several else "", task, "" if trained == task else trained)
+        tuned = [curve for curve in panel.curves if curve.state == "tuned"]
+        figures.append(Figure(name=name, chart=panel, data=group[TASK_DATA], legend=len(tuned) > 1))
     return figures
 
 
-def draw_text_losses(
-    forgetting: pd.DataFrame, ladders: Mapping[str, LadderAxis], colours: Mapping[str, int]
-) -> list[Figure]:
+def _base_and_tuned(group: pd.DataFrame, metric: str, colour: int) -> tuple[Curve, ...]:
+    base = group.dropna(subset=["base"]).drop_duplicates("checkpoint")
+    curves = []
+    if len(base):
+        curves.append(build_curve("before fine-tuning", "base", base, "base", metric=metric, colour=colour,
+                                  runs=["base_runs"]))  # fmt: skip
+    tuned = group.dropna(subset=["tuned"])
+    for number, (setting, part) in enumerate(tuned.groupby("setting", sort=False)):
+        name = f"after fine-tuning ({setting!s})" if setting else "after fine-tuning"
+        curves.append(build_curve(name, "tuned", part, "tuned", metric=metric, colour=colour, shape=number,
+                                  runs=["tuned_runs"]))  # fmt: skip
+    return tuple(curves)
+
+
+def draw_gains(rows: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[Figure]:
+    """Draw, per family, what fine-tuning adds at each checkpoint: one curve per task trained on, in points."""
+    shares = rows["metric"].map(lambda name: points_per_unit(str(name)) == 100).astype(bool)
+    known = rows[shares & rows["gain"].notna()]
+    figures = []
+    several = known["family"].nunique() > 1
+    for family, group in known.groupby("family", sort=False):
+        curves = []
+        for number, ((task, setting), part) in enumerate(group.groupby(["eval_task", "setting"], sort=True)):
+            label = str(task) + (f" [{setting}]" if setting else "")
+            curves.append(build_curve(
+                f"gain on {label}", "tuned", part, "gain", metric="accuracy", colour=colours.get(str(task), 0),
+                shape=number, runs=["base_runs", "tuned_runs"], label=label, signed=True,
+            ))  # fmt: skip
+        values = collect(group, ("gain", "gain_low", "gain_high"), "accuracy")
+        panel = Panel(
+            title="What fine-tuning adds" + (f" ({family})" if several else ""),
+            subtitle="tuned − base, points (for every metric from 0 to 100)",
+            curves=tuple(curves), ladder=ladders[str(family)], axis=build_value_axis(values, from_zero=True),
+            about_zero=True, width=780, height=340, right=_label_room(curves),
+        )  # fmt: skip
+        figures.append(Figure(name=name_file("gain", family if several else ""), chart=panel, data=group[TASK_DATA],
+                              legend=True))  # fmt: skip
+    return figures
+
+
+def _label_room(curves: list[Curve]) -> float:
+    return min(max(14 + 6.6 * max((len(curve.label) for curve in curves), default=0), 44.0), 240.0)
+
+
+def draw_matrix(transfer: pd.DataFrame) -> list[Figure]:
+    """Draw, per family, training task × evaluated task at the last checkpoint: tuned − base."""
+    figures = []
+    several = transfer["family"].nunique() > 1
+    for family, own in transfer.groupby("family", sort=False):
+        last = own[own["position"] == own["position"].max()]
+        last = last[last["setting"] == last["setting"].iloc[0]]
+        trained = sorted(str(name) for name in last["train_task"].unique())[:MOST_MATRIX]
+        evaluated = sorted(str(name) for name in last["eval_task"].unique())[:MOST_MATRIX]
+        cells = {(str(row["train_task"]), str(row["eval_task"])): _matrix_cell(row) for row in records(last)}
+        setting = str(last["setting"].iloc[0])
+        chart = Matrix(
+            title=f"Transfer at {last['checkpoint'].iloc[0]}" + (f" ({family})" if several else ""),
+            subtitle="tuned − base, points; rows: trained on, columns: evaluated on"
+            + (f" · {setting}" if setting else ""),
+            rows=tuple(trained), columns=tuple(evaluated),
+            cells=tuple(tuple(cells.get((row, column)) for column in evaluated) for row in trained),
+            note="* interval excludes zero, one by one · outlined: the training task and its twins",
+        )  # fmt: skip
+        figures.append(Figure(name=name_file("transfer", family if several else ""), chart=chart, data=last))
+    return figures
+
+
+def _matrix_cell(row: Mapping[str, object]) -> MatrixCell:
+    told = say_difference(row, "difference", points=points_per_unit(str(row["metric"])) == 100,
+                          higher_is_better=bool(row["higher_is_better"]))  # fmt: skip
+    shade = next((name for name in told.class_.split() if name.startswith(("up", "down"))), "")
+    return MatrixCell(
+        text=told.text, shade=shade, hover=told.hover, runs=told.runs,
+        outlined=row["relation"] in ("in_domain", "out_of_domain"),
+    )  # fmt: skip
+
+
+def draw_text_losses(forgetting: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[Figure]:
     """Draw the loss on each pre-training text: the base model, and one curve per training."""
     figures = []
     several = forgetting["family"].nunique() > 1
     for (family, text), group in forgetting.groupby(["family", "eval_task"], sort=False):
         metric = str(group["metric"].iloc[0])
-        base = group.dropna(subset=["base"]).drop_duplicates("checkpoint").sort_values("position")
-        curves = [_curve("before", "base", -1, 0, base, "base", metric)] if len(base) else []
+        base = group.dropna(subset=["base"]).drop_duplicates("checkpoint")
+        curves = []
+        if len(base):
+            curves.append(build_curve("before", "base", base, "base", metric=metric, colour=-1, runs=["base_runs"]))
         tuned = group.dropna(subset=["tuned", "train_task"])
         for number, (labels, part) in enumerate(tuned.groupby(["train_task", "setting"], sort=False)):
             name = "after " + ", ".join(str(label) for label in labels if label)
             colour = colours.get(str(labels[0]), number % COLOURS)
-            curves.append(_curve(name, "tuned", colour, number, part.sort_values("position"), "tuned", metric))
-        values = _collect(group, metric)
-        figures.append(_figure(Panel(
-            name=name_file("loss", family if several else "", text),
+            curves.append(build_curve(name, "tuned", part, "tuned", metric=metric, colour=colour, shape=number,
+                                      runs=["tuned_runs"]))  # fmt: skip
+        panel = Panel(
             title=f"{text} ({family})" if several else str(text),
             subtitle=label_metric(metric) + ", before and after fine-tuning",
-            curves=tuple(curves), ladder=ladders[str(family)], axis=build_value_axis(values), digits=2,
-        ), legend=True))  # fmt: skip
+            curves=tuple(curves), ladder=ladders[str(family)],
+            axis=build_value_axis(collect(group, SPANNED, metric)), digits=2,
+        )  # fmt: skip
+        name = name_file("loss", family if several else "", text)
+        figures.append(Figure(name=name, chart=panel, data=group, legend=True))
     return figures
 
 
-def draw_spreads(formats: pd.DataFrame, ladders: Mapping[str, LadderAxis], colours: Mapping[str, int]) -> list[Figure]:
+def draw_spreads(formats: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[Figure]:
     """Draw the spread over formats of each fine-tuned task, before and after."""
     rows = formats.dropna(subset=["spread"])
     tuned_tasks = set(rows.loc[rows["state"] == "tuned", "eval_task"])
     rows = rows[rows["eval_task"].isin(tuned_tasks)]
+    rows = rows[rows["metric"].map(lambda name: points_per_unit(str(name)) == 100).astype(bool)]
     if rows.empty:
         return []
-    rows = rows.assign(low=np.nan, high=np.nan)
     axis = build_value_axis([float(v) * 100 for v in rows["spread"]], from_zero=True)
     several = rows["family"].nunique() > 1
     figures = []
     for (family, task), group in rows.groupby(["family", "eval_task"], sort=False):
         metric = str(group["metric"].iloc[0])
-        if points_per_unit(metric) != 100:
-            continue
         colour = colours.get(str(task), 0)
         curves = [
-            _curve(str(state), str(state), colour, max(number - 1, 0), part.sort_values("position"), "spread", metric)
-            for number, ((state, _, _), part) in enumerate(
+            build_curve(_name_state(str(state), setting), str(state), part, "spread", metric=metric, colour=colour,
+                        shape=max(number - 1, 0))
+            for number, ((state, _, setting), part) in enumerate(
                 group.groupby(["state", "train_format", "setting"], dropna=False, sort=False)
             )
-        ]
-        figures.append(_figure(Panel(
-            name=name_file("formats", family if several else "", task),
+        ]  # fmt: skip
+        panel = Panel(
             title=f"{task} ({family})" if several else str(task),
             subtitle=f"best − worst of {int(group['formats'].max())} formats, points",
             curves=tuple(curves), ladder=ladders[str(family)], axis=axis,
-        )))  # fmt: skip
+        )  # fmt: skip
+        name = name_file("formats", family if several else "", task)
+        figures.append(Figure(name=name, chart=panel, data=group, legend=len(curves) > 2))
     return figures
 
 
-def _figure(panel: Panel, *, legend: bool = False) -> Figure:
-    told = tuple((curve.name, curve.colour, curve.shape) for curve in panel.curves)
-    needed = legend or len([curve for curve in panel.curves if curve.state == "tuned"]) > 1
-    return Figure(name=panel.name, title=panel.title, drawing=draw_panel(panel), legend=told if needed else ())
-
-
-def _base_and_tuned(group: pd.DataFrame, metric: str, colour: int) -> tuple[Curve, ...]:
-    base = group.dropna(subset=["base"]).drop_duplicates("checkpoint").sort_values("position")
-    curves = [_curve("before fine-tuning", "base", colour, 0, base, "base", metric)] if len(base) else []
-    tuned = group.dropna(subset=["tuned"])
-    for number, (setting, part) in enumerate(tuned.groupby("setting", sort=False)):
-        name = f"after fine-tuning ({setting!s})" if setting else "after fine-tuning"
-        curves.append(_curve(name, "tuned", colour, number, part.sort_values("position"), "tuned", metric))
-    return tuple(curves)
-
-
-def _curve(name: str, state: str, colour: int, shape: int, rows: pd.DataFrame, column: str, metric: str) -> Curve:
-    scale = points_per_unit(metric)
-    low, high = (f"{column}_low", f"{column}_high") if f"{column}_low" in rows else ("low", "high")
-    digits = 1 if scale == 100 else 3
-    points = []
-    for row in rows.to_dict("records"):
-        value, below, above = (_scaled(row[key], scale) for key in (column, low, high))
-        lines = [f"{_place(row)} – {name}", write_number(value, digits)]
-        interval = write_interval(below, above, digits)
-        lines[-1] += f" (95 %: {interval})" if interval else ""
-        if state == "tuned" and not is_null(row.get("lr")):
-            lines.append(f"lr {write_rate(row['lr'])}, seeds: {shorten(row.get('seeds', 1))}")
-        if column == "spread":
-            lines.append(f"best: {row['best']}, worst: {row['worst']}")
-        points.append(Point(checkpoint=str(row["checkpoint"]), value=value, low=below, high=above,
-                            hover="\n".join(lines)))  # fmt: skip
-    return Curve(name=name, state=state, colour=colour, shape=shape, points=tuple(points))
-
-
-def _scaled(value: object, scale: float) -> float:
-    return float("nan") if is_null(value) else float(value) * scale  # type: ignore[arg-type]
-
-
-def _place(row: Mapping[Hashable, object]) -> str:
-    text = str(row["checkpoint"])
-    if not is_null(row.get("tokens")):
-        text += f" ({shorten(row['tokens'])} tokens)"
-    if row.get("annealed") is True:
-        text += ", annealed"
-    return text
-
-
-def _collect(rows: pd.DataFrame, metric: str) -> list[float]:
-    columns: Sequence[str] = [name for name in ("base", "base_low", "base_high", "tuned", "tuned_low", "tuned_high",
-                                                "baseline") if name in rows]  # fmt: skip
-    return [float(value) * points_per_unit(metric) for name in columns for value in rows[name].dropna()]
+def _name_state(state: str, setting: object) -> str:
+    name = "before fine-tuning" if state == "base" else "after fine-tuning"
+    return f"{name} ({setting})" if setting else name

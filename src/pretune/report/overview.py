@@ -3,96 +3,142 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import pandas as pd
 from markupsafe import Markup
 
-from pretune.analysis.reading import BOTH, FINE_TUNING, NEITHER, PRETRAINING, UNDECIDED
-from pretune.report.svg import draw_mark, element
+from pretune.report.svg import clip, draw_mark, element
 from pretune.report.wording import write_number
 
 WIDTH, ROW, TOP, BOTTOM, RIGHT = 470.0, 40.0, 60.0, 42.0, 46.0
-MOST_ROWS = 24
-ORDER = (PRETRAINING, BOTH, FINE_TUNING, NEITHER, UNDECIDED)
 
 
-def draw_overview(reading: pd.DataFrame, colours: dict[str, int]) -> Markup | None:
-    """Draw one row per task of a reading, alike readings together.
+@dataclass(frozen=True, kw_only=True)
+class OverviewRow:
+    """One task: base score at the first and last checkpoint, tuned score at the last one, in points; NaN: unknown.
 
-    Upper track, dashed: base model, first → last checkpoint. Lower track, solid: base → tuned at the last one.
-    Returns None when there is nothing to draw. Scores are points, 0 to 100.
+    ``floor`` is the smallest difference worth reading. ``reading`` says what the task owes to what.
     """
-    rows = reading.dropna(subset=["base_last"])
-    rows = rows.sort_values("reading", key=lambda names: names.map(ORDER.index), kind="stable")
-    if rows.empty:
-        return None
-    left_out = len(rows) - MOST_ROWS
-    rows = rows.head(MOST_ROWS)
-    several = rows["family"].nunique() > 1
-    names = [
-        str(row["task"])
-        + (f" ({row['family']})" if several else "")
-        + (f" [{row['setting']}]" if row["setting"] else "")
-        for row in rows.to_dict("records")
-    ]
-    left = min(200.0, 16 + 7.4 * max(len(name) for name in names))
-    height = TOP + ROW * len(rows) + BOTTOM
-    span = WIDTH - left - RIGHT
 
-    def x(value: float) -> float:
-        return left + span * min(max(value, 0.0), 100.0) / 100
+    name: str
+    colour: int
+    reading: str
+    first: float
+    last: float
+    tuned: float
+    baseline: float
+    floor: float = math.nan
+    base_runs: tuple[str, ...] = ()
+    tuned_runs: tuple[str, ...] = ()
 
-    floor = TOP + ROW * len(rows)
+    @property
+    def rise(self) -> float:
+        """What pre-training moved."""
+        return self.last - self.first
+
+    @property
+    def gain(self) -> float:
+        """What fine-tuning the last checkpoint added."""
+        return self.tuned - self.last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Rows, alike readings together; ``left_out`` rows had no room."""
+
+    title: str
+    rows: tuple[OverviewRow, ...]
+    left_out: int = 0
+
+    @property
+    def left(self) -> float:
+        """Room for the names."""
+        return min(200.0, 16 + 7.4 * max(len(row.name) for row in self.rows))
+
+    @property
+    def height(self) -> float:
+        """Height of the drawing."""
+        return TOP + ROW * len(self.rows) + BOTTOM
+
+    def x(self, value: float) -> float:
+        """Horizontal place of a score in points."""
+        return self.left + (WIDTH - self.left - RIGHT) * min(max(value, 0.0), 100.0) / 100
+
+
+def draw_overview(overview: Overview) -> Markup:
+    """Draw one row per task.
+
+    Upper track, dashed: base model, first → last checkpoint. Lower track, solid: base → tuned at the last one. Grey:
+    the noise floor to both sides of where each track starts: an arrow that ends inside it says nothing.
+    """
+    floor = TOP + ROW * len(overview.rows)
+    middle = (overview.x(0) + overview.x(100)) / 2
     parts = [
-        element("title", "Before and after, at the last checkpoint"),
-        element("text", "What pre-training moved, what fine-tuning added", x=4, y=16, class_="heading"),
+        element("title", overview.title),
+        element("text", clip(overview.title, 54), x=4, y=16, class_="heading"),
         element("text", "dashed: base model, first → last checkpoint, change in points", x=4, y=33, class_="note"),
-        element("text", "solid: last checkpoint, base → tuned · dotted: trivial baseline", x=4, y=48, class_="note"),
+        element("text", _explain(overview), x=4, y=48, class_="note"),
     ]
     for value in (0, 25, 50, 75, 100):
-        parts.append(element("line", x1=x(value), x2=x(value), y1=TOP, y2=floor, class_="grid"))
-        parts.append(element("text", str(value), x=x(value), y=floor + 15, class_="tick middle"))
-    parts.append(element("line", x1=left, x2=left + span, y1=floor, y2=floor, class_="axis"))
-    parts.append(element("text", "score × 100", x=left + span / 2, y=floor + 32, class_="note middle"))
-    for index, (name, row) in enumerate(zip(names, rows.to_dict("records"), strict=True)):
-        y = TOP + ROW * (index + 0.5)
-        colour = f"c{colours.get(str(row['task']), 0)}"
-        parts.append(_draw_row(name, {str(k): _number(v) for k, v in row.items()}, y, colour, x, left))
-    if left_out > 0:
-        parts.append(element("text", f"… and {left_out} more", x=4, y=floor + 32, class_="note"))
+        x = overview.x(value)
+        parts.append(element("line", x1=x, x2=x, y1=TOP, y2=floor, class_="grid"))
+        parts.append(element("text", str(value), x=x, y=floor + 15, class_="tick middle"))
+    parts.append(element("line", x1=overview.x(0), x2=overview.x(100), y1=floor, y2=floor, class_="axis"))
+    parts.append(element("text", "score × 100", x=middle, y=floor + 32, class_="note middle"))
+    parts += [_draw_row(overview, number) for number in range(len(overview.rows))]
+    if overview.left_out > 0:
+        parts.append(element("text", f"… and {overview.left_out} more", x=4, y=floor + 32, class_="note"))
     label = "Scores before and after fine-tuning at the last checkpoint; values are in the tables"
-    return element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {height:g}", role="img", aria_label=label, class_="overview")
+    return element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {overview.height:g}", role="img", aria_label=label,
+                   class_="panel overview")  # fmt: skip
 
 
-def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan  # type: ignore[arg-type]
+def _explain(overview: Overview) -> str:
+    text = "solid: last checkpoint, base → tuned · dotted: trivial baseline"
+    return text + (" · grey: noise" if any(math.isfinite(row.floor) for row in overview.rows) else "")
 
 
-def _draw_row(name: str, row: dict[str, float], y: float, colour: str, x: object, left: float) -> Markup:
-    place = x if callable(x) else float
-    limit = int((left - 12) / 7.3)
-    shown = name if len(name) <= limit else name[: limit - 1] + "…"
+def _draw_row(overview: Overview, number: int) -> Markup:
+    row = overview.rows[number]
+    y = TOP + ROW * (number + 0.5)
     upper, lower = y - 7, y + 7
-    parts = [element("text", element("title", name), shown, x=left - 8, y=y + 4, class_="label end")]
-    first, last, tuned, level = row["base_first"], row["base_last"], row["tuned_last"], row["baseline"]
-    if math.isfinite(level):
-        parts.append(element("g", element("title", f"{name}: trivial baseline {write_number(level)}"), element(
-            "line", x1=place(level), x2=place(level), y1=y - 17, y2=y + 17, class_="level")))  # fmt: skip
-    parts.append(element("line", x1=place(first), x2=place(last), y1=upper, y2=upper, class_=f"line base {colour}"))
-    hover = f"{name}, base model: {write_number(first)} at the first checkpoint, {write_number(last)} at the last"
-    parts.append(element("g", element("title", hover), draw_mark(0, place(first), upper, f"mark start {colour}", 2.6),
-                         draw_mark(0, place(last), upper, f"mark base {colour}", 4.6)))  # fmt: skip
-    end = last
-    if math.isfinite(tuned) and math.isfinite(row["gain_last"]):
-        end = max(last, tuned)
-        ends = (place(last), place(tuned))
-        parts.append(element("line", x1=ends[0], x2=ends[1], y1=lower, y2=lower, class_=f"line tuned {colour}"))
-        hover = f"{name}, tuned: {write_number(tuned)} ({write_number(row['gain_last'], signed=True)} points)"
-        mark = draw_mark(0, ends[1], lower, f"mark tuned {colour}", 4.6)
-        parts.append(element("g", element("title", hover), mark))
-        text = f"{write_number(row['gain_last'], signed=True)}"
-        parts.append(element("text", text, x=place(end) + 9, y=lower + 4, class_=f"value halo {colour}"))
-    rise = f"{write_number(row['base_rise'], signed=True)}"
-    parts.append(element("text", rise, x=place(max(first, last)) + 9, y=upper + 4, class_="tick halo"))
-    return element("g", *parts)
+    colour, x = f"c{row.colour}", overview.x
+    shown = clip(row.name, int((overview.left - 12) / 7.3))
+    parts = [element("text", element("title", f"{row.name}: {row.reading}"), shown, x=overview.left - 8, y=y + 4,
+                     class_="label end")]  # fmt: skip
+    if math.isfinite(row.floor):
+        starts = [(row.first, upper)] + ([(row.last, lower)] if math.isfinite(row.gain) else [])
+        parts += [_draw_floor(x(start - row.floor), x(start + row.floor), track) for start, track in starts]
+    if math.isfinite(row.baseline):
+        hover = f"{row.name}: trivial baseline {write_number(row.baseline)}"
+        line = element("line", x1=x(row.baseline), x2=x(row.baseline), y1=y - 17, y2=y + 17, class_="level")
+        parts.append(element("g", element("title", hover), line))
+    parts.append(element("line", x1=x(row.first), x2=x(row.last), y1=upper, y2=upper, class_=f"line base {colour}"))
+    hover = (
+        f"{row.name}, base model\n{write_number(row.first)} at the first checkpoint, {write_number(row.last)} at the "
+        f"last ({write_number(row.rise, signed=True)} points)"
+    )
+    parts.append(draw_mark(0, x(row.first), upper, f"mark start {colour}", 2.6))
+    mark = draw_mark(0, x(row.last), upper, f"mark base {colour}", 4.6)
+    parts.append(element("g", element("title", hover), mark, class_="point", data_point=0))
+    rise = write_number(row.rise, signed=True)
+    parts.append(element("text", rise, x=x(max(row.first, row.last)) + 9, y=upper + 4, class_="tick halo"))
+    if math.isfinite(row.gain):
+        parts.append(
+            element("line", x1=x(row.last), x2=x(row.tuned), y1=lower, y2=lower, class_=f"line tuned {colour}")
+        )
+        gain = write_number(row.gain, signed=True)
+        hover = (
+            f"{row.name}, after fine-tuning the last checkpoint\n{write_number(row.last)} → {write_number(row.tuned)} "
+            f"({gain} points)"
+        )
+        mark = draw_mark(0, x(row.tuned), lower, f"mark tuned {colour}", 4.6)
+        parts.append(element("g", element("title", hover), mark, class_="point", data_point=1))
+        parts.append(
+            element("text", gain, x=x(max(row.last, row.tuned)) + 9, y=lower + 4, class_=f"value halo {colour}")
+        )
+    return element("g", *parts, class_="series", data_series=number)
+
+
+def _draw_floor(left: float, right: float, track: float) -> Markup:
+    return element("rect", x=left, y=track - 5, width=right - left, height=10, rx=2, class_="floor-band floor")

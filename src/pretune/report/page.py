@@ -1,4 +1,4 @@
-"""The page: which figures and tables it has, and the template that puts them together."""
+"""The page: the answer, the sections, and the template that puts them together."""
 
 from __future__ import annotations
 
@@ -7,90 +7,44 @@ import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup, escape
 
-from pretune.analysis.metrics import Measure, label_metric
+from pretune.analysis.metrics import label_metric
 from pretune.analysis.reading import Margins
-from pretune.report.axes import LadderAxis, build_ladder_axis
-from pretune.report.figures import Figure, assign_colours, draw_spreads, draw_tasks, draw_text_losses
-from pretune.report.overview import draw_overview
+from pretune.report.charts import Figure
+from pretune.report.panels import Curve, Panel
+from pretune.report.results import Results
+from pretune.report.sections import Section
 from pretune.report.sentences import state_findings
 from pretune.report.svg import draw_mark, element, load_text, tint
-from pretune.report.views import (
-    MOST_ROWS,
-    view_changes,
-    view_formats,
-    view_headline,
-    view_plain,
-    view_transfer,
-)
+from pretune.report.tracing import RunIndex, embed_json
+from pretune.report.views import view_plain
 from pretune.report.wording import shorten
 
-
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """Everything the report shows; each table is also a CSV file of its own."""
-
-    headline: pd.DataFrame
-    reading: pd.DataFrame
-    transfer: pd.DataFrame
-    formats: pd.DataFrame
-    forgetting: pd.DataFrame
-    learning_rates: pd.DataFrame
-    missing_cells: pd.DataFrame
-    checkpoints: pd.DataFrame
-    measures: Mapping[str, Measure]
-    cells: Mapping[str, int]
-    notes: tuple[str, ...]
-
-
-def draw_figures(results: Results) -> dict[str, list[Figure]]:
-    """Draw all figures, in groups: overview, tasks, twins, spreads, texts. File names are unique."""
-    colours = assign_colours(results.headline)
-    ladders: dict[str, LadderAxis] = {
-        str(family): build_ladder_axis(part) for family, part in results.checkpoints.groupby("family", sort=False)
-    }
-    headline = results.headline
-    own = (headline["train_task"] == headline["eval_task"]).fillna(False) | headline["train_task"].isna()
-    apart = headline["relation"].isin(["in_domain", "out_of_domain"]) & ~own
-    overview = draw_overview(results.reading, colours)
-    groups = {
-        "overview": [Figure(name="overview", title="Before and after", drawing=overview)] if overview else [],
-        "tasks": draw_tasks(headline[own], ladders, colours, prefix="task"),
-        "twins": draw_tasks(headline[apart], ladders, colours, prefix="other-domain"),
-        "spreads": draw_spreads(results.formats, ladders, colours),
-        "texts": draw_text_losses(results.forgetting, ladders, colours),
-    }
-    return _name_apart(groups)
-
-
-def _name_apart(groups: Mapping[str, Sequence[Figure]]) -> dict[str, list[Figure]]:
-    """Give figures whose names collide once they are file names (also without case) a number."""
-    taken: set[str] = set()
-    renamed: dict[str, list[Figure]] = {}
-    for group, figures in groups.items():
-        renamed[group] = []
-        for figure in figures:
-            name, number = figure.name, 2
-            while name.lower() in taken:
-                name, number = f"{figure.name}-{number}", number + 1
-            taken.add(name.lower())
-            renamed[group].append(Figure(name=name, title=figure.title, drawing=figure.drawing, legend=figure.legend))
-    return renamed
+STYLES = ("figure.css", "page.css", "print.css")
+SCRIPTS = ("cells.js", "tables.js", "figures.js", "page.js")
 
 
 def render_page(
-    results: Results, figures: Mapping[str, Sequence[Figure]], *, title: str, study: Mapping[str, Any]
+    results: Results,
+    overview: Sequence[Figure],
+    sections: Sequence[Section],
+    *,
+    title: str,
+    study: Mapping[str, Any],
+    runs_path: str | None = None,
 ) -> str:
-    """Render the page. Text is escaped by the template; style and script are allowed by their hash alone."""
-    style = load_text("figure.css") + load_text("page.css")
-    script = load_text("page.js")
+    """Render the page. Text is escaped by the template; style and script are allowed by their hash alone.
+
+    ``runs_path`` is the folder of the cells as seen from the page; their configurations are linked when it is given.
+    """
+    style = "".join(load_text(name) for name in STYLES)
+    script = '"use strict";\n' + "".join(load_text(name) for name in SCRIPTS)
     seeds = results.headline["seeds"].dropna()
+    index = RunIndex(results.runs)
     context = {
         "title": title,
         "style": Markup(style),
@@ -98,19 +52,14 @@ def render_page(
         "policy": "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{hash_source(style)}'; script-src '{hash_source(script)}'",
         "findings": state_findings(results.reading, results.transfer, results.formats, results.forgetting),
-        "figures": figures,
-        "legend": _draw_legend(),
+        "overview": overview,
+        "sections": sections,
+        "tables": list(results.tables),
+        "key": _draw_key(sections),
         "swatch": _draw_swatch,
-        "transfer": view_transfer(results.transfer),
-        "formats": view_formats(results.formats),
-        "changes": view_changes(results.forgetting),
-        "headline": view_headline(results.headline),
-        "headline_total": len(results.headline),
-        "most_rows": MOST_ROWS,
-        "rates": view_plain(_varied_rates(results.learning_rates), "Learning rates on validation rows"),
+        "runs": index,
         "missing": view_plain(results.missing_cells, "Missing cells"),
         "missing_total": len(results.missing_cells),
-        "cells": results.cells,
         "facts": _state_facts(results, study),
         "notes": results.notes,
         "margins": Margins(),
@@ -121,7 +70,14 @@ def render_page(
             (task, label_metric(measure.metric), measure.scorer) for task, measure in sorted(results.measures.items())
         ],
     }
-    return _load_template().render(context)
+    body = _load_template().render(context)
+    figures = [*overview, *(figure for section in sections for figure in section.figures)]
+    data = index.describe({figure.name: figure.runs for figure in figures}) | {"path": runs_path}
+    return body.replace(_DATA_PLACE, f'<script type="application/json" id="data">{embed_json(data)}</script>')
+
+
+_DATA_PLACE = "<!-- data -->"
+"""Where the page's data block goes: it lists the runs that the rest of the page refers to, so it is made last."""
 
 
 @functools.cache
@@ -147,13 +103,6 @@ def hash_source(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _varied_rates(rates: pd.DataFrame) -> pd.DataFrame:
-    """Keep what is worth showing: trainings with more than one learning rate."""
-    shown = rates[rates["chosen_by"] != "the only one"]
-    names = ["family", "checkpoint", "train_task", "train_format", "lr", "evidence", "validation", "seeds", "chosen"]
-    return shown[names].reset_index(drop=True)
-
-
 def _state_facts(results: Results, study: Mapping[str, Any]) -> list[tuple[str, str]]:
     headline = results.headline
     tokens = results.checkpoints["tokens"].dropna()
@@ -175,26 +124,41 @@ def _write_fact(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _draw_legend() -> list[tuple[Markup, str]]:
-    def sample(*parts: Markup) -> Markup:
-        return element("svg", *parts, viewBox="0 0 44 16", width="44", height="16", class_="sample neutral",
-                       aria_hidden="true")  # fmt: skip
+def _draw_sample(*parts: Markup, colour: str = "neutral") -> Markup:
+    return element("svg", *parts, viewBox="0 0 34 16", width="34", height="16", class_=f"sample {colour}",
+                   aria_hidden="true")  # fmt: skip
+
+
+def _draw_key(sections: Sequence[Section]) -> list[tuple[Markup, str, str]]:
+    """Return what the marks mean as (sample, words, class of what the key shows and hides); only what occurs."""
+    panels = [f.chart for section in sections for f in section.figures if isinstance(f.chart, Panel)]
+    states = {curve.state for panel in panels for curve in panel.curves}
 
     def line(class_: str) -> Markup:
-        return element("line", x1=2, x2=42, y1=8, y2=8, class_=class_)
+        return element("line", x1=1, x2=33, y1=8, y2=8, class_=class_)
 
-    band = element("rect", x=2, y=2, width=40, height=12, class_="band")
-    return [
-        (sample(line("line base"), draw_mark(0, 22, 8, "mark base")), "base model, before fine-tuning"),
-        (sample(line("line tuned"), draw_mark(0, 22, 8, "mark tuned")), "after fine-tuning"),
-        (sample(band), "95 % interval"),
-        (sample(line("level")), "trivial baseline"),
-    ]
+    key = []
+    for state, words, shape in (
+        ("base", "base model, before fine-tuning", 0),
+        ("tuned", "after fine-tuning", 0),
+        ("published", "published by others", -1),
+    ):
+        if state in states:
+            sample = _draw_sample(line(f"line {state}"), draw_mark(shape, 17, 8, f"mark {state}"))
+            key.append((sample, words, state))
+    key.append(
+        (_draw_sample(element("rect", x=1, y=2, width=32, height=12, class_="band")), "95 % interval", "interval")
+    )
+    if any(panel.level is not None for panel in panels):
+        key.append((_draw_sample(line("level")), "trivial baseline", "level"))
+    if any(panel.floor is not None for panel in panels):
+        bar = [element("line", x1=17, x2=17, y1=2, y2=14, class_="floor-bar")]
+        bar += [element("line", x1=13, x2=21, y1=y, y2=y, class_="floor-bar") for y in (2, 14)]
+        key.append((_draw_sample(*bar), "noise floor: smallest difference worth reading", "floor"))
+    return key
 
 
-def _draw_swatch(colour: int, shape: int, name: str) -> Markup:
-    state = "base" if name.startswith("before") or name == "base" else "tuned"
-    mark = draw_mark(shape, 14, 8, f"mark {state}")
-    line = element("line", x1=1, x2=27, y1=8, y2=8, class_=f"line {state}")
-    return element("svg", line, mark, viewBox="0 0 28 16", width="28", height="16", class_=f"sample {tint(colour)}",
-                   aria_hidden="true")  # fmt: skip
+def _draw_swatch(curve: Curve) -> Markup:
+    mark = draw_mark(curve.shape, 17, 8, f"mark {curve.state}")
+    line = element("line", x1=1, x2=33, y1=8, y2=8, class_=f"line {curve.state}")
+    return _draw_sample(line, mark, colour=tint(curve.colour))

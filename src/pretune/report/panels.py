@@ -1,47 +1,63 @@
-"""One small chart: curves over a ladder of checkpoints, with intervals."""
+"""One small chart: curves over a ladder of checkpoints, with intervals and the noise floor."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from pretune.report.axes import LadderAxis, ValueAxis
-from pretune.report.svg import draw_mark, element, path_through, tint
+from pretune.report.svg import clip, draw_mark, element, path_through, tint
 from pretune.report.wording import write_number
 
-WIDTH, HEIGHT = 380.0, 268.0
-LEFT, RIGHT, TOP, BOTTOM = 38.0, 44.0, 46.0, 50.0
+LEFT, TOP, BOTTOM = 38.0, 46.0, 50.0
+LABEL_STEP = 12.0
+"""Least distance between direct labels at the right edge, in units of the drawing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value at a checkpoint (name), its interval (NaN where unknown) and what hovering shows."""
+    """A value at a checkpoint (name), its interval (NaN where unknown), what hovering shows, the cells behind it.
+
+    Annealed checkpoints are ringed, and no line joins them to the others: they are not of one curve.
+    """
 
     checkpoint: str
     value: float
     low: float
     high: float
     hover: str
+    runs: tuple[str, ...] = ()
+    annealed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Points in the order of the ladder. ``state`` sets line and mark (base: dashed, open; tuned: solid, filled)."""
+    """Points in the order of the ladder.
+
+    ``state`` sets line and mark (base: dashed, open; tuned: solid, filled; published: dotted, a cross), ``shape`` the
+    mark of one of several curves of a state. ``label`` is written at the right end; empty: the last value.
+    """
 
     name: str
     state: str
     colour: int
     shape: int
     points: tuple[Point, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """All that one chart shows; ``level`` is a thin horizontal line with its label."""
+    """All that one chart shows.
 
-    name: str
+    ``level`` is a thin horizontal line with its label. ``floor`` is the smallest difference worth reading, in units of
+    the vertical axis: a scale bar, or a band about zero when ``about_zero``. ``span`` names the two checkpoints
+    between which something happens that ``span_label`` says.
+    """
+
     title: str
     subtitle: str
     curves: tuple[Curve, ...]
@@ -50,68 +66,165 @@ class Panel:
     level: float | None = None
     level_label: str = "trivial baseline"
     digits: int = 1
+    floor: float | None = None
+    about_zero: bool = False
+    span: tuple[str, str] | None = None
+    span_label: str = ""
+    width: float = 380.0
+    height: float = 268.0
+    right: float = 44.0
+
+    def x(self, checkpoint: str) -> float:
+        """Horizontal place of a checkpoint."""
+        return self.at(self.ladder.places[checkpoint])
+
+    def at(self, share: float) -> float:
+        """Horizontal place of a share of the ladder's axis."""
+        return LEFT + 8 + share * (self.width - LEFT - self.right - 16)
+
+    def y(self, value: float) -> float:
+        """Vertical place of a value."""
+        share = (value - self.axis.low) / (self.axis.high - self.axis.low)
+        return self.bottom - share * (self.bottom - TOP)
+
+    @property
+    def bottom(self) -> float:
+        """Vertical place of the horizontal axis."""
+        return self.height - BOTTOM
+
+    @property
+    def end(self) -> float:
+        """Right edge of the plot."""
+        return self.width - self.right
 
 
 def draw_panel(panel: Panel) -> Markup:
-    """Draw ``panel`` as an ``<svg>`` of 380 × 268 units whose colours come from the style sheet."""
+    """Draw ``panel`` as an ``<svg>`` of its width × height whose colours come from the style sheet.
+
+    Each curve is a group of class ``series`` with ``data-series``, each point one of class ``point`` with
+    ``data-point``: their numbers, by which the page's script finds them.
+    """
     inner = [
         element("title", f"{panel.title}: {panel.subtitle}"),
-        element("text", _clip(panel.title, 40), x=4, y=16, class_="heading"),
-        element("text", _clip(panel.subtitle, 62), x=4, y=32, class_="note"),
+        element("text", clip(panel.title, int(panel.width / 8.6)), x=4, y=16, class_="heading"),
+        element("text", clip(panel.subtitle, int(panel.width / 5.9)), x=4, y=32, class_="note"),
+        _draw_span(panel),
         _draw_frame(panel),
+        _draw_floor(panel),
+        _draw_level(panel),
     ]
-    if panel.level is not None and math.isfinite(panel.level):
-        y = _y(panel, panel.level)
-        inner.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="level"))
-        hover = f"{panel.level_label}: {write_number(panel.level, panel.digits)}"
-        inner.append(element("g", element("title", hover), element(
-            "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="hit")))  # fmt: skip
-    inner += [_draw_band(panel, curve) for curve in panel.curves]
-    inner += [_draw_curve(panel, curve) for curve in panel.curves]
-    if len(panel.curves) <= 3:
-        inner.append(_label_ends(panel))
+    labels = _place_labels(panel)
+    inner += [_draw_series(panel, number, labels.get(number)) for number in range(len(panel.curves))]
     label = f"{panel.title}: {panel.subtitle}; values are in the tables"
-    return element("svg", *inner, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img", aria_label=label, class_="panel")
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _x(panel: Panel, checkpoint: str) -> float:
-    return LEFT + 8 + panel.ladder.places[checkpoint] * (WIDTH - LEFT - RIGHT - 16)
-
-
-def _y(panel: Panel, value: float) -> float:
-    share = (value - panel.axis.low) / (panel.axis.high - panel.axis.low)
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+    return element("svg", *inner, viewBox=f"0 0 {panel.width:g} {panel.height:g}", role="img", aria_label=label,
+                   class_="panel")  # fmt: skip
 
 
 def _draw_frame(panel: Panel) -> Markup:
-    floor = HEIGHT - BOTTOM
+    floor = panel.bottom
     parts = []
     for value in panel.axis.ticks:
-        y = _y(panel, value)
-        parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
-        text = write_number(value, panel.axis.digits)
+        y = panel.y(value)
+        kind = "grid zero" if panel.about_zero and value == 0 else "grid"
+        parts.append(element("line", x1=LEFT, x2=panel.end, y1=y, y2=y, class_=kind))
+        text = write_number(value, panel.axis.digits, signed=panel.about_zero and value != 0)
         parts.append(element("text", text, x=LEFT - 6, y=y + 3.5, class_="tick end"))
-    parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis"))
-    span = WIDTH - LEFT - RIGHT - 16
+    parts.append(element("line", x1=LEFT, x2=panel.end, y1=floor, y2=floor, class_="axis"))
     for tick in panel.ladder.ticks:
-        x = LEFT + 8 + tick.at * span
+        x = panel.at(tick.at)
         parts.append(element("line", x1=x, x2=x, y1=floor, y2=floor + 4, class_="axis"))
         parts.append(element("text", tick.label, x=x, y=floor + 15, class_="tick middle"))
         if tick.below:
             parts.append(element("text", tick.below, x=x, y=floor + 27, class_="tick middle faint"))
     if panel.ladder.cut is not None:
-        x = LEFT + 8 + panel.ladder.cut * span
+        x = panel.at(panel.ladder.cut)
         parts.append(element("rect", x=x - 2.5, y=floor - 3, width=5, height=6, class_="ground"))
         for shift in (-2.5, 2.5):
             parts.append(element("line", x1=x + shift - 1.5, x2=x + shift + 1.5, y1=floor + 4, y2=floor - 4,
                                  class_="axis"))  # fmt: skip
-    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
-    parts.append(element("text", panel.ladder.title, x=middle, y=HEIGHT - 7, class_="note middle"))
+    middle = LEFT + (panel.end - LEFT) / 2
+    parts.append(element("text", panel.ladder.title, x=middle, y=panel.height - 7, class_="note middle"))
     return element("g", *parts)
+
+
+def _draw_level(panel: Panel) -> Markup:
+    if panel.level is None or not math.isfinite(panel.level):
+        return Markup("")
+    y = panel.y(min(max(panel.level, panel.axis.low), panel.axis.high))
+    hover = f"{panel.level_label}: {write_number(panel.level, panel.digits)}"
+    return element(
+        "g",
+        element("title", hover),
+        element("line", x1=LEFT, x2=panel.end, y1=y, y2=y, class_="level"),
+        element("line", x1=LEFT, x2=panel.end, y1=y, y2=y, class_="hit"),
+    )
+
+
+def _draw_span(panel: Panel) -> Markup:
+    if panel.span is None:
+        return Markup("")
+    left, right = sorted(panel.x(name) for name in panel.span)
+    width = max(right - left, 3.0)
+    return element(
+        "g",
+        element("title", panel.span_label),
+        element("rect", x=left, y=TOP, width=width, height=panel.bottom - TOP, class_="span"),
+        element(
+            "text", panel.span_label, x=min(left + width / 2, panel.end - 40), y=TOP - 3, class_="tick middle faint"
+        ),
+        class_="onset",
+    )
+
+
+def _draw_floor(panel: Panel) -> Markup:
+    """Draw the noise floor: a band about zero, or a scale bar in the emptiest corner of the plot."""
+    size = panel.floor
+    if size is None or not math.isfinite(size) or size <= 0:
+        return Markup("")
+    hover = f"noise floor: differences below {write_number(size, panel.digits)} are not worth reading"
+    text = f"noise floor {write_number(size, panel.digits)}"
+    if panel.about_zero:
+        top, bottom = (panel.y(min(max(v, panel.axis.low), panel.axis.high)) for v in (size, -size))
+        band = element("rect", x=LEFT, y=top, width=panel.end - LEFT, height=bottom - top, class_="floor-band")
+        label = element("text", text, x=LEFT + 3, y=bottom + 11, class_="tick faint halo")
+        return element("g", element("title", hover), band, label, class_="floor")
+    height = min(abs(panel.y(size) - panel.y(0.0)), panel.bottom - TOP - 4)
+    room = 5.4 * len(text) + 14
+    x, y = _find_corner(panel, room, max(height, 12.0))
+    bar = [
+        element("line", x1=x, x2=x, y1=y, y2=y + height, class_="floor-bar"),
+        *(element("line", x1=x - 3, x2=x + 3, y1=end, y2=end, class_="floor-bar") for end in (y, y + height)),
+    ]
+    label = element("text", text, x=x + 7, y=y + height / 2 + 3.5, class_="tick faint halo")
+    return element("g", element("title", hover), *bar, label, class_="floor")
+
+
+def _find_corner(panel: Panel, width: float, height: float) -> tuple[float, float]:
+    """Return the upper left end of a ``width`` × ``height`` box in the corner with the fewest points about it."""
+    taken = [
+        (panel.x(point.checkpoint), panel.y(end))
+        for curve in panel.curves
+        for point in curve.points
+        for end in (point.value, point.low, point.high)
+        if math.isfinite(end)
+    ]
+    top, bottom = TOP + 4, panel.bottom - height - 6
+    corners = [(LEFT + 8, top), (panel.end - width, bottom), (panel.end - width, top), (LEFT + 8, bottom)]
+
+    def crowd(corner: tuple[float, float]) -> int:
+        x, y = corner
+        return sum(x - 12 <= a <= x + width + 12 and y - 12 <= b <= y + height + 12 for a, b in taken)
+
+    return min(corners, key=crowd)
+
+
+def _draw_series(panel: Panel, number: int, label: tuple[float, str] | None) -> Markup:
+    curve = panel.curves[number]
+    parts = [_draw_band(panel, curve), *_draw_curve(panel, curve)]
+    if label is not None:
+        y, text = label
+        parts.append(element("text", text, x=panel.end + 3, y=y, class_=f"value {tint(curve.colour)}"))
+    return element("g", *parts, class_=f"series {curve.state}", data_series=number)
 
 
 def _draw_band(panel: Panel, curve: Curve) -> Markup:
@@ -123,33 +236,59 @@ def _draw_band(panel: Panel, curve: Curve) -> Markup:
         return min(max(value, panel.axis.low), panel.axis.high)
 
     colour = tint(curve.colour)
-    if len(known) == 1:
-        x = _x(panel, known[0].checkpoint)
-        return element("line", x1=x, x2=x, y1=_y(panel, inside(known[0].low)), y2=_y(panel, inside(known[0].high)),
-                       class_=f"whisker {colour}")  # fmt: skip
-    upper = [(_x(panel, p.checkpoint), _y(panel, inside(p.high))) for p in known]
-    lower = [(_x(panel, p.checkpoint), _y(panel, inside(p.low))) for p in reversed(known)]
-    return element("path", d=path_through(upper + lower) + " Z", class_=f"band {curve.state} {colour}")
+    if len(known) == 1 or len(panel.curves) > 3:
+        whiskers = []
+        shift = 2.4 * (panel.curves.index(curve) - (len(panel.curves) - 1) / 2) if len(panel.curves) > 3 else 0.0
+        for point in known:
+            x = panel.x(point.checkpoint) + min(max(shift, -7.0), 7.0)  # side by side, so that they can be told apart
+            whiskers.append(element("line", x1=x, x2=x, y1=panel.y(inside(point.low)), y2=panel.y(inside(point.high)),
+                                    class_=f"whisker {colour}"))  # fmt: skip
+        return element("g", *whiskers, class_="interval")
+    outlines = []
+    for _, points in itertools.groupby(known, lambda point: point.annealed):
+        stretch = list(points)
+        upper = [(panel.x(p.checkpoint), panel.y(inside(p.high))) for p in stretch]
+        lower = [(panel.x(p.checkpoint), panel.y(inside(p.low))) for p in reversed(stretch)]
+        if len(stretch) == 1:  # a sliver that can be seen
+            upper, lower = [(x + shift, y) for x, y in upper for shift in (-2, 2)], [
+                (x + shift, y) for x, y in lower for shift in (2, -2)]  # fmt: skip
+        outlines.append(path_through(upper + lower) + " Z")
+    return element("path", d=" ".join(outlines), class_=f"band interval {curve.state} {colour}")
 
 
-def _draw_curve(panel: Panel, curve: Curve) -> Markup:
+def _draw_curve(panel: Panel, curve: Curve) -> list[Markup]:
     colour = tint(curve.colour)
-    places = [(_x(panel, p.checkpoint), _y(panel, p.value)) for p in curve.points]
-    parts = [element("path", d=path_through(places), class_=f"line {curve.state} {colour}")] if len(places) > 1 else []
-    for point, (x, y) in zip(curve.points, places, strict=True):
-        mark = draw_mark(curve.shape, x, y, f"mark {curve.state} {colour}")
-        hit = element("circle", cx=x, cy=y, r=9, class_="hit")
-        parts.append(element("g", element("title", point.hover), mark, hit))
-    return element("g", *parts)
+    places = [(panel.x(p.checkpoint), panel.y(p.value)) for p in curve.points]
+    parts = []
+    for annealed, stretch in itertools.groupby(zip(curve.points, places, strict=True), lambda pair: pair[0].annealed):
+        joined = [place for _, place in stretch]
+        if len(joined) > 1:
+            kind = f"line {curve.state} {colour}" + (" annealed" if annealed else "")
+            parts.append(element("path", d=path_through(joined), class_=kind))
+    for index, (point, (x, y)) in enumerate(zip(curve.points, places, strict=True)):
+        marks = [draw_mark(curve.shape, x, y, f"mark {curve.state} {colour}")]
+        if point.annealed:
+            marks.append(element("circle", cx=x, cy=y, r=7, class_=f"ring {colour}"))
+        parts.append(element("g", element("title", point.hover), *marks, class_="point", data_point=index))
+    return parts
 
 
-def _label_ends(panel: Panel) -> Markup:
-    """Write the last value of each curve at the right edge, at least 12 units apart."""
-    ends = [(_y(panel, curve.points[-1].value), curve) for curve in panel.curves if curve.points]
-    ends.sort(key=lambda end: end[0])
-    labels, lowest = [], -math.inf
-    for y, curve in ends:
-        lowest = max(y + 3.5, lowest + 12)
-        text = write_number(curve.points[-1].value, panel.digits)
-        labels.append(element("text", text, x=WIDTH - RIGHT + 3, y=lowest, class_=f"value {tint(curve.colour)}"))
-    return element("g", *labels)
+def _place_labels(panel: Panel) -> dict[int, tuple[float, str]]:
+    """Find a height for the label at the end of each curve, at least :data:`LABEL_STEP` apart, inside the plot.
+
+    Curves without a label of their own are labelled by their last value while there are at most three.
+    """
+    ends = []
+    for number, curve in enumerate(panel.curves):
+        if curve.points and (curve.label or len(panel.curves) <= 3):
+            text = curve.label or write_number(curve.points[-1].value, panel.digits, signed=panel.about_zero)
+            ends.append((panel.y(curve.points[-1].value) + 3.5, number, text))
+    ends.sort()
+    heights = [end[0] for end in ends]
+    for index in range(1, len(heights)):
+        heights[index] = max(heights[index], heights[index - 1] + LABEL_STEP)
+    limit = panel.bottom + 3.5
+    for index in range(len(heights) - 1, -1, -1):
+        heights[index] = min(heights[index], limit)
+        limit = heights[index] - LABEL_STEP
+    return {number: (y, text) for y, (_, number, text) in zip(heights, ends, strict=True)}

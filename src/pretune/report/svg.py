@@ -50,13 +50,21 @@ def stand_alone(drawing: Markup) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}><style>{style}</style>{ground}{rest}\n'
 
 
+def clip(text: str, limit: int) -> str:
+    """Cut ``text`` to ``limit`` characters, with an ellipsis where something is left out."""
+    return text if len(text) <= limit else text[: max(limit - 1, 1)] + "…"
+
+
 def tint(colour: int) -> str:
     """Return the class of palette colour ``colour``; a negative one means none of them."""
     return f"c{colour}" if colour >= 0 else "neutral"
 
 
 def draw_mark(shape: int, x: float, y: float, class_: str, size: float = 4.0) -> Markup:
-    """Draw a circle, square, diamond or triangle (``shape`` modulo 4) of radius ``size`` about (x, y)."""
+    """Draw a circle, square, diamond or triangle (``shape`` modulo 4), or a cross (−1), of radius ``size``."""
+    if shape < 0:
+        ends = [(x - size, y - size), (x + size, y + size)], [(x - size, y + size), (x + size, y - size)]
+        return element("path", d=" ".join(path_through(pair) for pair in ends), class_=class_)
     shape %= 4
     if shape == 0:
         return element("circle", cx=x, cy=y, r=size, class_=class_)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from pretune.analysis.formats import FORMAT_PREFIX
 from pretune.analysis.metrics import label_metric, points_per_unit
+from pretune.report.curves import records, split_runs
 from pretune.report.wording import (
     is_null,
     shorten,
@@ -21,7 +22,7 @@ from pretune.report.wording import (
 )
 
 MOST_OPTIONS = 24
-MOST_ROWS = 2000
+MOST_ROWS = 1500
 POINT_LEVELS = (2.0, 5.0, 10.0, 20.0)
 LOSS_LEVELS = (0.02, 0.1, 0.3, 1.0)
 
@@ -39,11 +40,22 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A table: its caption (an option of a select when there are several), heads and rows; first cells are heads."""
+    """A table: its caption (an option of a select when there are several), heads and rows; first cells are heads.
+
+    ``total``: how many rows there are, when not all of them are shown.
+    """
 
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    total: int = 0
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, and so are set to the right."""
+        return tuple(
+            any(row[index].class_.startswith("number") for row in self.rows[:50]) for index in range(len(self.heads))
+        )
 
 
 def shade(value: float, *, better: bool, levels: tuple[float, ...] = POINT_LEVELS) -> str:
@@ -52,7 +64,7 @@ def shade(value: float, *, better: bool, levels: tuple[float, ...] = POINT_LEVEL
     return "" if level == 0 else f"{'up' if better else 'down'}{level}"
 
 
-def _difference(row: Mapping[str, object], column: str, *, points: bool, higher_is_better: bool) -> Cell:
+def say_difference(row: Mapping[str, object], column: str, *, points: bool, higher_is_better: bool) -> Cell:
     """Show a difference with its sign; starred when its interval excludes zero."""
     value = row[column]
     if is_null(value):
@@ -64,23 +76,20 @@ def _difference(row: Mapping[str, object], column: str, *, points: bool, higher_
     clear = not is_null(low) and not is_null(high) and (float(low) > 0 or float(high) < 0)  # type: ignore[arg-type]
     scale = points_per_unit(str(row["metric"]))
     before, after = (write_number(_times(row[name], scale), digits) for name in ("base", "tuned"))
-    hover = f"{row['train_task']} → {row['eval_task']}, {row['checkpoint']}: {before} → {after} {unit}".rstrip()
-    hover += f"; difference 95 %: {interval}" if interval else ""
+    hover = f"{row['train_task']} → {row['eval_task']}, {row['checkpoint']}\n{before} → {after} {unit}".rstrip()
+    hover += f"\ndifference {write_number(number, digits, signed=True)}" + (f" (95 %: {interval})" if interval else "")
     classes = shade(number, better=(number > 0) == higher_is_better, levels=POINT_LEVELS if points else LOSS_LEVELS)
     return Cell(
         text=write_number(number, digits, signed=True) + ("*" if clear else ""),
         sort=repr(number),
         class_=" ".join(["number", "diff", *(["clear"] if clear else []), *([classes] if classes else [])]),
         hover=hover,
+        runs=split_runs(row["base_runs"], row["tuned_runs"]),
     )
 
 
 def _times(value: object, scale: float) -> float | None:
     return None if is_null(value) else float(value) * scale  # type: ignore[arg-type]
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, object]]:
-    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
 
 
 def _options(rows: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
@@ -111,17 +120,17 @@ def view_transfer(transfer: pd.DataFrame) -> list[View]:
         evaluated = sorted(part["eval_task"].unique())
         rows = []
         for training, group in part.groupby("train_task", sort=True):
-            cells = {str(row["eval_task"]): row for row in _records(group)}
+            cells = {str(row["eval_task"]): row for row in records(group)}
             line = [Cell(text=str(training))]
             for task in evaluated:
                 if task not in cells:
                     line.append(Cell(text="–", class_="absent"))
                     continue
                 row = cells[task]
-                cell = _difference(row, "difference", points=points_per_unit(str(row["metric"])) == 100,
+                cell = say_difference(row, "difference", points=points_per_unit(str(row["metric"])) == 100,
                                    higher_is_better=bool(row["higher_is_better"]))  # fmt: skip
                 own = " own" if row["relation"] in ("in_domain", "out_of_domain") else ""
-                line.append(Cell(text=cell.text, sort=cell.sort, class_=cell.class_ + own, hover=cell.hover))
+                line.append(replace(cell, class_=cell.class_ + own))
             rows.append(tuple(line))
         heads = ("trained on ↓ evaluated on →", *(str(task) for task in evaluated))
         views.append(View(caption=caption, heads=heads, rows=tuple(rows)))
@@ -139,10 +148,10 @@ def view_changes(forgetting: pd.DataFrame) -> list[View]:
         keys = ["train_task", "setting"]
         lines = []
         for labels, part in group.groupby(keys, sort=True, dropna=False):
-            cells = {str(row["checkpoint"]): row for row in _records(part)}
+            cells = {str(row["checkpoint"]): row for row in records(part)}
             head = ", ".join(str(label) for label in labels if label)
             lines.append((Cell(text=head), *(
-                _difference(cells[place], "change", points=False, higher_is_better=False)
+                say_difference(cells[place], "change", points=False, higher_is_better=False)
                 if place in cells else Cell(text="–", class_="absent")
                 for place in places
             )))  # fmt: skip
@@ -161,7 +170,7 @@ def view_formats(formats: pd.DataFrame) -> list[View]:
     views = []
     for caption, part in _options(formats, ["family", "checkpoint"]):
         lines = []
-        for row in _records(part):
+        for row in records(part):
             scale = points_per_unit(str(row["metric"]))
             digits = 1 if scale == 100 else 3
             state = str(row["state"]) if row["state"] == "base" else f"tuned in {write_text(row['train_format'])}"
@@ -193,11 +202,10 @@ def view_headline(headline: pd.DataFrame) -> View:
         "base", "base 95 %", "tuned", "tuned 95 %", "gain", "baseline", "cells",
     )  # fmt: skip
     lines = []
-    for row in _records(rows.head(MOST_ROWS)):
+    for row in records(rows.head(MOST_ROWS)):
         scale = points_per_unit(str(row["metric"]))
         digits = 1 if scale == 100 else 3
-        named = [row[name] for name in ("base_runs", "tuned_runs") if not is_null(row[name])]
-        runs = tuple(run for text in named for run in str(text).split())
+        runs = split_runs(row["base_runs"], row["tuned_runs"])
         gain, lr = _times(row["gain"], scale), _times(row["lr"], 1)
         tokens = row["tokens"]
         lines.append((
@@ -220,7 +228,7 @@ def view_headline(headline: pd.DataFrame) -> View:
             _number_cell(_times(row["baseline"], scale), digits),
             Cell(text=str(len(runs)), sort=str(len(runs)), runs=runs),
         ))  # fmt: skip
-    return View(caption="Headline", heads=heads, rows=tuple(lines))
+    return View(caption="All numbers", heads=heads, rows=tuple(lines), total=len(rows))
 
 
 def _value_and_interval(row: Mapping[str, object], name: str, scale: float, digits: int) -> tuple[Cell, Cell]:
@@ -236,6 +244,7 @@ def _sort(value: float | None) -> str:
 
 def view_plain(frame: pd.DataFrame, caption: str, *, most: int = 200) -> View:
     """Show any table as it is, without the columns that are null throughout; the first ``most`` rows."""
+    total = len(frame)
     frame = frame.dropna(axis="columns", how="all").head(most)
     lines = [
         tuple(
@@ -243,6 +252,7 @@ def view_plain(frame: pd.DataFrame, caption: str, *, most: int = 200) -> View:
                  else f"{value:g}", sort=write_text(value))
             for name, value in row.items()
         )
-        for row in _records(frame)
+        for row in records(frame)
     ]  # fmt: skip
-    return View(caption=caption, heads=tuple(str(name).replace("_", " ") for name in frame.columns), rows=tuple(lines))
+    heads = tuple(str(name).replace("_", " ") for name in frame.columns)
+    return View(caption=caption, heads=heads, rows=tuple(lines), total=total)

@@ -1,39 +1,30 @@
-"""Write the report: the page, its tables as CSV and its figures as SVG."""
+"""Write the report: the page, its tables as CSV, its figures as SVG with the data of each as CSV."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pretune.analysis.choosing import validate_rates
-from pretune.analysis.cleaning import clean
-from pretune.analysis.coverage import count_cells, list_missing
-from pretune.analysis.forgetting import build_forgetting
-from pretune.analysis.formats import build_formats
-from pretune.analysis.headline import build_headline
-from pretune.analysis.ladders import order_checkpoints
-from pretune.analysis.metrics import Primary, choose_measures
-from pretune.analysis.reading import read_tasks
-from pretune.analysis.transfer import derive_transfer
-from pretune.errors import DataError, PretuneError
-from pretune.report.figures import Figure
-from pretune.report.page import Results, draw_figures, render_page
+from pretune.analysis.metrics import Primary
+from pretune.errors import PretuneError
+from pretune.report.charts import Figure, name_apart
+from pretune.report.figures import draw_overview
+from pretune.report.page import render_page
+from pretune.report.palette import assign_colours
+from pretune.report.results import Results, analyse
+from pretune.report.sections import Section, build_sections
 from pretune.report.svg import stand_alone
-
-TABLES = (
-    "headline", "reading", "transfer", "formats", "forgetting", "learning_rates", "missing_cells", "checkpoints",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where the report is: the page, its tables by name, its figures by name."""
+    """Where the report is: the page, its tables by name, its figures by name (SVG; the data is beside each)."""
 
     page: Path
     tables: Mapping[str, Path]
@@ -53,74 +44,62 @@ def write_report(
     ``primary`` says which (metric, scorer) is the headline of each evaluated task; ``study`` is shown as it is,
     key by key, among the facts about the study. The same table gives the same bytes. Every file appears under its name
     only when it is complete, the page last; tables and figures that an earlier report left and this one does not have
-    are removed.
+    are removed. Configurations of cells are linked when ``runs`` lies beside ``out_dir``, as in a study's folder.
 
     Raises :class:`DataError` when the table holds no evaluation to report on, :class:`PretuneError` when the folder
     cannot be written.
     """
     results = analyse(table, primary)
-    figures = draw_figures(results)
-    page = render_page(results, figures, title=title, study=study or {})
+    overview, sections = draw_report(results)
     out_dir = Path(out_dir)
+    runs_path = "../runs/" if (out_dir.parent / "runs").is_dir() else None
+    page = render_page(results, overview, sections, title=title, study=study or {}, runs_path=runs_path)
+    figures = [*overview, *(figure for section in sections for figure in section.figures)]
     try:
-        return _write_files(out_dir, results, [f for group in figures.values() for f in group], page)
+        return _write_files(out_dir, results, figures, page)
     except OSError as error:
         raise PretuneError(f"the report cannot be written to '{out_dir}': {error.strerror or error}") from error
 
 
-def analyse(table: pd.DataFrame, primary: Primary) -> Results:
-    """Compute every table of the report. Raises :class:`DataError` when there is nothing to report on."""
-    if len(table) == 0:
-        raise DataError("the results table is empty: no cell has finished yet, so there is nothing to report")
-    cleaned = clean(table)
-    rows = cleaned.table
-    if not (rows["kind"] == "evaluate").fillna(False).any():
-        kinds = sorted({str(kind) for kind in table["kind"].dropna()})
-        raise DataError(
-            f"the results table holds no evaluation with a finite value (kinds of rows: {', '.join(kinds) or 'none'}): "
-            "there is nothing to report"
+def draw_report(results: Results) -> tuple[tuple[Figure, ...], list[Section]]:
+    """Draw the figure of the first screen and build all sections; names of figures are unique."""
+    from dataclasses import replace
+
+    from pretune.report.sections import Charts
+
+    taken: set[str] = set()
+    overview = name_apart(draw_overview(results.reading, results.headline, assign_colours(results.headline)), taken)
+    sections = []
+    for section in build_sections(results):
+        blocks = tuple(
+            replace(block, figures=name_apart(block.figures, taken)) if isinstance(block, Charts) else block
+            for block in section.blocks
         )
-    measures = choose_measures(rows, primary)
-    headline = build_headline(rows, primary)
-    return Results(
-        headline=headline,
-        reading=read_tasks(headline),
-        transfer=derive_transfer(headline),
-        formats=build_formats(rows, primary),
-        forgetting=build_forgetting(rows, primary),
-        learning_rates=validate_rates(rows, measures),
-        missing_cells=list_missing(rows),
-        checkpoints=order_checkpoints(rows[rows["kind"] == "evaluate"]),
-        measures=measures,
-        cells=count_cells(rows),
-        notes=(*cleaned.notes, *_note_fallbacks(measures, primary)),
-    )
+        sections.append(replace(section, blocks=blocks))
+    return overview, sections
 
 
-def _note_fallbacks(measures: Mapping[str, tuple[str, str]], primary: Primary) -> list[str]:
-    notes = []
-    for task, measure in sorted(measures.items()):
-        if task in primary and tuple(primary[task]) != tuple(measure):
-            wanted = " by ".join(primary[task])
-            notes.append(f"{task}: the table has no {wanted}; {' by '.join(measure)} is shown instead.")
-    return notes
-
-
-def _write_files(out_dir: Path, results: Results, figures: list[Figure], page: str) -> ReportFiles:
+def _write_files(out_dir: Path, results: Results, figures: Sequence[Figure], page: str) -> ReportFiles:
     folders = {name: out_dir / name for name in ("tables", "figures")}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     tables: dict[str, Path] = {}
     drawings: dict[str, Path] = {}
-    for name in TABLES:
+    for name, frame in results.tables.items():
         tables[name] = folders["tables"] / f"{name}.csv"
-        frame: pd.DataFrame = getattr(results, name)
-        _write_whole(tables[name], frame.to_csv(index=False, lineterminator="\n"))
+        _write_whole(tables[name], frame.to_csv(index=False))
+    kept = set(tables.values())
     for figure in figures:
         drawings[figure.name] = folders["figures"] / f"{figure.name}.svg"
+        data = folders["figures"] / f"{figure.name}.csv"
         _write_whole(drawings[figure.name], stand_alone(figure.drawing))
-    kept = {*tables.values(), *drawings.values()}
-    for path in [*folders["tables"].glob("*.csv"), *folders["figures"].glob("*.svg")]:
+        _write_whole(data, figure.data.to_csv(index=False))
+        kept |= {drawings[figure.name], data}
+    for path in [
+        *folders["tables"].glob("*.csv"),
+        *folders["figures"].glob("*.svg"),
+        *folders["figures"].glob("*.csv"),
+    ]:
         if path not in kept:
             path.unlink()
     _write_whole(out_dir / "index.html", page)

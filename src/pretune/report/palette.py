@@ -1,0 +1,23 @@
+"""Which colour and mark a task has: the same in every figure of a report."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+COLOURS = 8
+
+
+def assign_colours(headline: pd.DataFrame) -> dict[str, int]:
+    """Give each task a colour: trained ones first, by name; a task that belongs to one training shares its colour."""
+    trained = sorted({str(task) for task in headline["train_task"].dropna()})
+    colours = {task: index % COLOURS for index, task in enumerate(trained)}
+    twins = headline[(headline["relation"] == "out_of_domain").fillna(False)]
+    for task, trainings in twins.groupby("eval_task")["train_task"]:
+        if str(task) not in colours and trainings.nunique() == 1:
+            colours[str(task)] = colours[str(trainings.iloc[0])]
+    used = len(trained)
+    for task in sorted({str(task) for task in headline["eval_task"].dropna()}):
+        if task not in colours:
+            colours[task] = used % COLOURS
+            used += 1
+    return colours

@@ -1,0 +1,99 @@
+"""Everything the report shows, computed from a results table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import pandas as pd
+
+from pretune.analysis.choosing import validate_rates
+from pretune.analysis.cleaning import clean
+from pretune.analysis.coverage import count_cells, list_missing
+from pretune.analysis.forgetting import build_forgetting
+from pretune.analysis.formats import build_formats
+from pretune.analysis.headline import build_headline
+from pretune.analysis.ladders import order_checkpoints
+from pretune.analysis.metrics import Measure, Primary, choose_measures
+from pretune.analysis.reading import read_tasks
+from pretune.analysis.transfer import derive_transfer
+from pretune.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The tables of all analyses, and facts about the results table; each table is also a CSV file of its own.
+
+    ``runs`` has one row per run id of the table: what it was a run of.
+    """
+
+    headline: pd.DataFrame
+    reading: pd.DataFrame
+    transfer: pd.DataFrame
+    formats: pd.DataFrame
+    forgetting: pd.DataFrame
+    learning_rates: pd.DataFrame
+    missing_cells: pd.DataFrame
+    checkpoints: pd.DataFrame
+    runs: pd.DataFrame
+    measures: Mapping[str, Measure]
+    cells: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by the name of their file."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, pd.DataFrame)}
+
+
+RUN_FACTS = [
+    "kind", "family", "checkpoint", "step", "tokens", "state", "stage", "train_task", "train_format", "train_rows",
+    "epochs", "optimizer", "lr", "regularizer", "regularizer_strength", "seed", "eval_task", "eval_split", "relation",
+    "eval_format", "shots", "probe", "probe_variant", "magnitude", "probe_seed",
+]  # fmt: skip
+"""What the page says of a run: the columns that identify what was trained, evaluated or probed."""
+
+
+def analyse(table: pd.DataFrame, primary: Primary) -> Results:
+    """Compute every table of the report. Raises :class:`DataError` when there is nothing to report on."""
+    if len(table) == 0:
+        raise DataError("the results table is empty: no cell has finished yet, so there is nothing to report")
+    cleaned = clean(table)
+    rows = cleaned.table
+    if not (rows["kind"] == "evaluate").fillna(False).any():
+        kinds = sorted({str(kind) for kind in table["kind"].dropna()})
+        raise DataError(
+            f"the results table holds no evaluation with a finite value (kinds of rows: {', '.join(kinds) or 'none'}): "
+            "there is nothing to report"
+        )
+    measures = choose_measures(rows, primary)
+    headline = build_headline(rows, primary)
+    return Results(
+        headline=headline,
+        reading=read_tasks(headline),
+        transfer=derive_transfer(headline),
+        formats=build_formats(rows, primary),
+        forgetting=build_forgetting(rows, primary),
+        learning_rates=validate_rates(rows, measures),
+        missing_cells=list_missing(rows),
+        checkpoints=order_checkpoints(rows[rows["kind"] == "evaluate"]),
+        runs=_describe_runs(table),
+        measures=measures,
+        cells=count_cells(rows),
+        notes=(*cleaned.notes, *_note_fallbacks(measures, primary)),
+    )
+
+
+def _describe_runs(table: pd.DataFrame) -> pd.DataFrame:
+    known = table.dropna(subset=["run_id"]).drop_duplicates("run_id")
+    return known.reindex(columns=["run_id", *RUN_FACTS]).reset_index(drop=True)
+
+
+def _note_fallbacks(measures: Mapping[str, tuple[str, str]], primary: Primary) -> list[str]:
+    notes = []
+    for task, measure in sorted(measures.items()):
+        if task in primary and tuple(primary[task]) != tuple(measure):
+            wanted = " by ".join(primary[task])
+            notes.append(f"{task}: the table has no {wanted}; {' by '.join(measure)} is shown instead.")
+    return notes

@@ -1,0 +1,27 @@
+"""How much the wording of the prompt matters."""
+
+from __future__ import annotations
+
+from pretune.report.figures import draw_spreads
+from pretune.report.sections.blocks import Charts, Section, Tables
+from pretune.report.sections.context import Context
+from pretune.report.views import view_formats
+
+
+def ask_formats(context: Context) -> Section | None:
+    """Format sensitivity over pre-training."""
+    formats = context.results.formats
+    views = view_formats(formats)
+    if not views:
+        return None
+    figures = draw_spreads(formats, context.ladders, context.colours)
+    charts = [Charts(figures=tuple(figures))] if figures else []
+    return Section(
+        id="formats", short="Formats", question="How much does the prompt format matter?",
+        blocks=(*charts, Tables(views=tuple(views), label="Checkpoint", file="formats",
+                                heading="Scores per format", note="Underlined: the best.")),
+        lead="Best − worst score over the prompt formats measured, before and after fine-tuning in one of them.",
+        method=("At each checkpoint the score in every format; the spread is the largest minus the smallest.",),
+        caveats=("The difference between the best and the worst of several noisy scores is positive even if the format "
+                 "does not matter: compare it between checkpoints, not with zero.",),
+    )  # fmt: skip
