@@ -82,7 +82,21 @@ LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
     "rows of a missing folder": ({"task.source": "path", "task.path": "/no/such"}, "task.path", "no such folder"),
     "pre-training a hub model": ({"stage.name": "pretrain"}, "stage", "needs a checkpoint with a recipe"),
     "no training split": ({"task.train_split": None}, "task", "no training split"),
-    "plain text": ({"task.answer": "language"}, "task", "cannot be fine-tuned"),
+    "a conversation by sft": ({"task.answer": "chat"}, "stage", "holds conversations; give stage=instruct"),
+    "instruct without one": ({"stage.name": "instruct"}, "stage", "give stage=sft"),
+    "hidden labels": (
+        {"task.labelled_splits": ("train", "validation"), "task.eval_split": "test"},
+        "task.eval_split",
+        "no labels there, or no such split; labelled: train, validation",
+    ),
+    "an unknown part of a split": (
+        {"task.labelled_splits": ("train", "validation"), "task.train_split": "train+trian"},
+        "task.train_split",
+        "labelled: train, validation",
+    ),
+    "overlapping splits": (
+        {"task.train_split": "a+b", "task.eval_split": "b+c"}, "task.eval_split", "is the training split"
+    ),
     "micro-batch above batch": ({"trainer.micro_batch": 9}, "trainer.micro_batch", "stage.batch_size=8"),
     "three betas": ({"optimizer.betas": (0.9, 0.9, 0.9)}, "optimizer.betas", "two numbers"),
     "a beta of one": ({"optimizer.betas": (0.9, 1.0)}, "optimizer.betas", "below 1"),

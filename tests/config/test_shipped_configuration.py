@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,13 @@ NEEDS = {
 }
 
 
+@cache
+def master_of(script: str, loader: Any) -> Any:
+    return loader.load_configuration(config_name=script, overrides=[], run_mode=RunMode.MULTIRUN)
+
+
 def points(script: str, overrides: list[str], loader: Any) -> list[Any]:
-    master = loader.load_configuration(config_name=script, overrides=[], run_mode=RunMode.MULTIRUN)
-    expanded = expand([*overrides], loader=loader, master=master)
+    expanded = expand([*overrides], loader=loader, master=master_of(script, loader))
     return [freeze(SCRIPTS[script], point.config) for point in expanded]
 
 
@@ -51,17 +57,20 @@ def test_every_checkpoint_composes_and_is_sound(name: str, loader: Any, tmp_path
 def test_every_task_composes_is_sound_and_names_tasks_and_formats_that_exist(name: str, loader: Any) -> None:
     library = Library(loader)
     task = library.task(name)
-    (config,) = points("train", ["checkpoint=pico/step64", f"task={name}"], loader)
-    assert config.task == task
+    words = ["checkpoint=pico/step64", f"task={name}", *(["task.path=/"] if task.source == "path" else [])]
+    stage = ["stage=instruct"] if task.answer == "chat" else []
+    (config,) = points("train", [*words, *stage], loader)
+    assert config.task == replace(task, path=config.task.path)
     assert task.name == name
-    trainable = task.train_split is not None and task.answer != "language"
+    trainable = task.train_split is not None
     assert ([] if trainable else ["task"]) == sorted({problem.key for problem in find_problems(config)})
     if trainable:
-        formats = [library.format(each) for each in library.names("format")]
+        names = [each for each in library.names("format") if not each.startswith("paper/")]
+        formats = [library.format(each) for each in names]
         assert all(task.family in format_.templates for format_ in formats)
         job = complete_train_job(config, library, ())
         assert name in {evaluation.task.name for evaluation in list_evaluations(job)}
-    evaluation = points("evaluate", ["checkpoint=pico/step64", f"task={name}"], loader)
+    evaluation = points("evaluate", words, loader)
     assert find_problems(evaluation[0]) == []
 
 
@@ -71,6 +80,7 @@ GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "e
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in sorted(GROUPS) for name in option_names(group)])
 def test_every_other_choice_composes_and_is_sound(group: str, name: str, loader: Any) -> None:
     words = [f"{key}={value}" for key, value in SOUND.items()]
+    words += ["task=alpaca"] if name == "instruct" and group == "stage" else []
     (config,) = points("train", [*words, f"{group}={name}"], loader)
     assert find_problems(config) == []
     if group != "experiment":

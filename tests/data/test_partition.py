@@ -71,6 +71,8 @@ def test_split_of_its_own_is_used_for_validation():
 def test_what_cannot_be_divided_is_refused():
     with pytest.raises(DataError, match="one training row cannot be divided"):
         split_training_rows(TASK, loading(train=rows(1)))
+    with pytest.raises(DataError, match="2 training rows cannot be divided"):
+        split_training_rows(change(TASK, "eval_split", "held_out"), loading(train=rows(2)))
     assert len(split_training_rows(TASK, loading(train=rows(2))).validation) == 1
     with pytest.raises(DataError, match="has no training split"):
         split_training_rows(change(TASK, "train_split", None), loading())
@@ -138,3 +140,20 @@ def test_splits_are_read_once(monkeypatch):
     load(change(NLI, "label", "label"), "train")
     load(change(NLI, "labels", {"0": "yes"}), "train")  # another reading of the same rows
     assert len(calls) == 3
+
+
+def test_rows_held_out_for_evaluation_are_neither_trained_on_nor_chosen_on(monkeypatch):
+    monkeypatch.setitem(
+        SOURCES, "hub", lambda *_: [{"premise": f"p{i}", "hypothesis": "h", "label": 0} for i in range(100)]
+    )
+    task = change(TASK, "eval_split", "held_out")
+    load = LoadSplit()
+    partition, split = load.partition(task), load(task, "held_out")
+    assert split.name == "train[evaluation]"
+    assert split.examples == partition.evaluation
+    groups = [ids(partition.pool), ids(partition.validation), ids(partition.evaluation)]
+    assert [len(group) for group in groups] == [80, 10, 10]
+    assert len({*groups[0], *groups[1], *groups[2]}) == 100
+    assert load.partition(TASK).validation == partition.validation  # they do not depend on it
+    own = split_training_rows(change(task, "validation_split", "v"), loading(train=rows(50), v=rows(20, "v", 1000)))
+    assert (len(own.pool), len(own.validation), len(own.evaluation)) == (40, 10, 10)

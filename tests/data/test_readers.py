@@ -6,33 +6,23 @@ import pytest
 
 from pretune.config.science import Task
 from pretune.data.readers import READERS, choose_reader
+from pretune.data.sources import is_complete, prepare
 from pretune.errors import DataError
 from support.configs import NLI, change, option_names, read_option
-from support.rows import HIDDEN, ROWS
+from support.rows import HIDDEN, NEEDED, ROWS
 
 HUB_TASKS = [name for name in option_names("task") if not name.startswith("pico/")]
 LABELS = {
-    "mnli": ("entailment", "neutral", "contradiction"),
-    "mnli_mismatched": ("entailment", "neutral", "contradiction"),
-    "gpt3nli": ("entailment", "neutral", "contradiction"),
+    **dict.fromkeys(
+        ("mnli", "mnli_mismatched", "gpt3nli", "snli", "anli", "anli_r1", "anli_r2", "anli_r3"),
+        ("entailment", "neutral", "contradiction"),
+    ),
     "rte": ("entailment", "neutral"),
-    "paws": ("no", "yes"),
-    "stsb": ("no", "yes"),
-}
-NEEDED = {
-    "mnli": "premise hypothesis label",
-    "mnli_mismatched": "premise hypothesis label",
-    "gpt3nli": "text_a text_b label",
-    "rte": "sentence1 sentence2 label",
-    "paws": "sentence1 sentence2 label",
-    "stsb": "sentence1 sentence2 label",
-    "xsum": "document summary",
-    "socialiqa": "context question answerA label",
-    "tweetqa": "Question Answer Tweet",
-    "hellaswag": "activity_label ctx endings label",
-    "openbookqa": "question_stem choices answerKey",
-    "c4": "text",
-    "wikitext": "text",
+    **dict.fromkeys(("paws", "stsb", "qqp", "mrpc", "boolq"), ("no", "yes")),
+    "trec": ("abbreviation", "entity", "description", "human", "location", "number"),
+    **dict.fromkeys(("mr", "sst2", "cr"), ("negative", "positive")),
+    "subj": ("objective", "subjective"),
+    **dict.fromkeys(("llmbar", "llmbar_neighbor", "llmbar_gptinst", "llmbar_gptout", "llmbar_manual"), ("1", "2")),
 }
 
 
@@ -76,6 +66,10 @@ def test_every_missing_column_that_a_reader_needs_is_named_with_those_there_are(
         with pytest.raises(DataError, match=f"task={name}: the rows have no column '{column}'; ") as caught:
             read(name, row)
         assert all(other in str(caught.value) for other in row)
+
+
+def test_every_classification_task_has_its_labels_here():
+    assert {name for name in HUB_TASKS if task_of(name).answer == "classification"} == set(LABELS)
 
 
 @pytest.mark.parametrize("name", sorted(LABELS))
@@ -170,6 +164,62 @@ def test_drifted_choices_are_a_clear_error(choices):
 def test_fewer_texts_than_letters_is_refused():
     with pytest.raises(DataError, match="none of its 1 options"):
         read("openbookqa", ROWS["openbookqa"][0], choices={"text": ["a"], "label": ["A", "B"]}, answerKey="B")
+
+
+@pytest.mark.parametrize("name", [name for name in HUB_TASKS if name.endswith("_mc")])
+def test_multiple_choice_shows_the_options_and_scores_their_letters(name):
+    task = task_of(name)
+    plain, shown = read(name, ROWS[name][0]), prepare(task, read(name, ROWS[name][0]))
+    assert task.family == "multiple_choice"
+    assert task.scorer == "sum"
+    assert shown.options == tuple("ABCD"[: len(plain.options)])
+    assert shown.gold == plain.gold
+    assert shown.target == "ABCD"[plain.gold]
+    lines = shown.fields["choices"].split("\n")
+    assert lines == [f"{letter}. {text}" for letter, text in zip("ABCD", plain.options, strict=False)]
+    assert shown.fields["context"] == plain.fields["context"]
+
+
+def test_the_place_of_an_option_named_first_is_drawn_by_the_row():
+    rows = [{**ROWS["sciq"][0], "question": f"What do robins eat at {hour} ?"} for hour in range(60)]
+    examples = [read("sciq", row) for row in rows]
+    assert {example.target for example in examples} == {"worms"}
+    places = [example.gold for example in examples]
+    assert all(8 <= places.count(place) <= 23 for place in range(4))
+    assert read("sciq", rows[0]) == read("sciq", dict(reversed(rows[0].items())))
+
+
+def test_sciq_without_supporting_text_is_the_question_alone():
+    assert read("sciq", ROWS["sciq"][1]).fields == {"context": "What do robins eat ?"}
+    assert read("sciq", ROWS["sciq"][0]).fields == {"context": "Robins eat worms . What do robins eat ?"}
+    assert not is_complete(read("sciq_question", ROWS["sciq"][1]))
+
+
+def test_winogrande_scores_the_option_with_the_rest_of_the_sentence():
+    one, two = (read("winogrande", row) for row in ROWS["winogrande"])
+    assert one.fields["context"] == "The robin left the shoe because the"
+    assert one.options == two.options == ("robin was small.", "shoe was small.")
+    assert (one.gold, two.gold) == (0, 1)
+    end = read("winogrande", ROWS["winogrande"][0], sentence="It fits the _.")
+    assert end.options == ("robin.", "shoe.")
+    with pytest.raises(DataError, match="has no gap"):
+        read("winogrande", ROWS["winogrande"][0], sentence="no gap")
+
+
+@pytest.mark.parametrize("name", ["socialiqa_choice", "piqa", "winogrande"])
+def test_labels_outside_the_options_are_refused(name):
+    key = {"winogrande": "answer"}.get(name, "label")
+    with pytest.raises(DataError, match=r"unknown label '9' in row row7; valid: "):
+        read(name, ROWS[name][0], **{key: "9"})
+
+
+def test_truthfulqa_leaves_empty_incorrect_answers_out():
+    example = read("truthfulqa", ROWS["truthfulqa"][0], incorrect_answers=["Yes", "", " "])
+    assert sorted(example.options) == ["No, they sing", "Yes"]
+
+
+def test_highlights_become_one_line():
+    assert read("cnn", ROWS["cnn"][0]).target == "A robin sat . It sang ."
 
 
 OPTIONS = Task(name="choice", family="choice", answer="choice", reader="options", fields={"context": "context"})

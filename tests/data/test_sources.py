@@ -7,9 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pretune.data.sources import fingerprint, hash_path, load_split
+from pretune.config.science import Task
+from pretune.data.examples import Example, Turn
+from pretune.data.files import hash_path
+from pretune.data.sources import fingerprint, load_split
 from pretune.errors import DataError
-from support.configs import NLI, change
+from support.configs import NLI, change, read_option
+from support.rows import write_split
 
 ROWS = [{"premise": f"p{i}", "hypothesis": "h", "label": i % 3} for i in range(6)]
 
@@ -78,7 +82,9 @@ def test_damaged_parquet_is_named(task, tmp_path):
 def test_missing_split_names_those_there_are(task):
     write_parquet(task, "train", ROWS)
     write_lines(task, "validation", json.dumps(ROWS[0]))
-    with pytest.raises(DataError, match=r"no vaildation\.parquet or .*did you mean validation\? valid: train, valid"):
+    with pytest.raises(
+        DataError, match=r"none of vaildation\.parquet, .*did you mean validation\? valid: train, valid"
+    ):
         load_split(task, "vaildation")
 
 
@@ -148,3 +154,72 @@ def test_local_files_are_hashed_by_content_not_by_place(task, tmp_path):
     write_lines(moved, "validation", json.dumps(ROWS[1]))
     assert hash_path(moved) != before
     assert hash_path(NLI) is None
+
+
+def test_rows_with_an_empty_input_or_option_are_dropped_and_counted_apart(task):
+    rows = [{**row, "premise": "" if i < 2 else "p", "label": -1 if i == 5 else 0} for i, row in enumerate(ROWS)]
+    write_lines(task, "train", *map(json.dumps, rows))
+    split = load_split(task, "train")
+    assert (split.dropped, split.empty, len(split.examples)) == (1, 2, 3)
+    choice = read_option("task", "piqa", Task)
+    choice = change(change(choice, "source", "path"), "path", task.path)
+    options = [{"goal": "g", "sol1": "one", "sol2": text, "label": 0} for text in ("two", " ")]
+    write_lines(choice, "validation", *map(json.dumps, options))
+    assert (load_split(choice, "validation").empty, len(load_split(choice, "validation").examples)) == (1, 1)
+    write_lines(task, "test", json.dumps({**ROWS[0], "premise": ""}))
+    with pytest.raises(DataError, match="all 1 labelled rows of split 'test' have an empty input"):
+        load_split(task, "test")
+
+
+def test_splits_joined_by_a_plus_are_read_one_after_the_other(task):
+    write_lines(task, "a", *map(json.dumps, ROWS[:2]))
+    write_parquet(task, "b", ROWS[2:])
+    split = load_split(task, "a+b")
+    assert [example.fields["premise"] for example in split.examples] == [row["premise"] for row in ROWS]
+    assert [example.id for example in split.examples] == [str(index) for index in range(6)]
+
+
+def test_names_of_the_labels_are_checked_where_the_data_set_has_them(task, tmp_path):
+    task = change(task, "label_names", ("entailment", "neutral", "contradiction"))
+    names = {"label": ["entailment", "neutral", "contradiction"]}
+    write_split(tmp_path / "rows" / "train.parquet", ROWS, names)
+    assert len(load_split(task, "train").examples) == 6
+    write_split(tmp_path / "rows" / "test.parquet", ROWS, {"label": ["contradiction", "neutral", "entailment"]})
+    with pytest.raises(DataError, match=r"names its labels \['contradiction', 'neutral', 'entailment'\], not \['ent"):
+        load_split(task, "test")
+    write_parquet(task, "validation", ROWS)  # no names: nothing to compare
+    assert len(load_split(task, "validation").examples) == 6
+
+
+TEXT = Task(name="text", family="text", answer="language", source="path", label="text", train_split=None)
+
+
+def test_plain_text_files_are_documents(tmp_path):
+    task = change(TEXT, "path", str(tmp_path))
+    for name, text in (("b", "two\n\nlines"), ("a", "\ufeffé 鳥"), ("c", "")):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    split = load_split(task, "anything")
+    assert [example.target for example in split.examples] == ["é 鳥", "two\n\nlines"]
+    assert split.dropped == 1
+    before = hash_path(task)
+    (tmp_path / "test.txt").write_text("the test text")
+    assert [example.target for example in load_split(task, "test").examples] == ["the test text"]
+    with pytest.raises(DataError, match=r"none of train\.parquet, train\.jsonl, train\.txt is there"):
+        load_split(task, "train")
+    assert hash_path(task) != before
+    (tmp_path / "d.txt").write_bytes(b"\xff")
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(DataError, match=r"d\.txt is not UTF-8"):
+        load_split(task, "test")
+
+
+def test_a_folder_named_by_the_split_is_read_in_the_order_of_its_names(task):
+    (Path(task.path) / "train").mkdir()
+    write_lines(task, "train/part2", json.dumps(ROWS[1]))
+    write_parquet(task, "train/part1", ROWS[:1])
+    assert [example.fields["premise"] for example in load_split(task, "train").examples] == ["p0", "p1"]
+
+
+def test_conversations_are_part_of_the_fingerprint():
+    one, two = (Example(id="0", target="x", turns=(Turn(role="user", text=text),)) for text in ("a", "b"))
+    assert fingerprint((one,)) != fingerprint((two,))

@@ -92,5 +92,14 @@ def config_loader() -> Iterator[Any]:
 
 
 def read_option(group: str, name: str, cls: type) -> Any:
-    """The frozen value of one YAML file without defaults of its own."""
-    return freeze(cls, OmegaConf.create(yaml.safe_load((CONF / group / f"{name}.yaml").read_text())))
+    """The frozen value of one YAML file, over the option of the same group that it extends, if any."""
+    return freeze(cls, OmegaConf.create(merged(group, name)))
+
+
+def merged(group: str, name: str) -> dict[str, Any]:
+    """Content of an option with what it extends below it."""
+    own = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    values: dict[str, Any] = {}
+    for default in own.pop("defaults", ["_self_"]):
+        values |= own if default == "_self_" else merged(group, default.split("@")[0].removeprefix(f"/{group}/"))
+    return values

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from pretune.config.options import option
 
+HELD_OUT = "held_out"
+"""``task.eval_split`` of a data set with one split only: rows of ``train_split`` that are neither trained on nor used
+to choose."""
+
 SCORERS = ("first_token", "sum", "per_token", "per_byte")
 """Ways to turn one forward pass over the options into a choice; all are rows of every evaluate cell."""
 
@@ -130,26 +134,39 @@ class Task:
     answer: str = option(
         "classification",
         help="kind of answer",
-        choices=("classification", "choice", "generation", "language"),
+        choices=("classification", "choice", "generation", "language", "chat"),
     )
     source: str = option("hub", help="where rows come from", choices=("hub", "path", "pico"))
     path: str | None = option(None, help="folder of Parquet or JSONL files named by split (source=path)")
     repo: str | None = option(None, help="data set on the Hub, owner/name")
     config: str | None = option(None, help="configuration of the data set")
+    data_dir: str | None = option(None, help="folder of the repository that is read (sets without configurations)")
     revision: str | None = option(None, help="branch, tag or commit of the data set")
-    train_split: str | None = option("train", help="split of the training rows and of the shots")
+    train_split: str | None = option("train", help="split of the training rows and of the shots; a+b joins splits")
     validation_split: str | None = option(None, help="split held out for choosing; null: rows of train_split")
-    eval_split: str = option("validation", help="labelled split that is evaluated")
+    eval_split: str = option(
+        "validation", help="labelled split that is evaluated; held_out: rows of train_split kept apart for it"
+    )
+    labelled_splits: tuple[str, ...] = option(
+        (), help="the splits whose labels the Hub gives: others are refused; empty: not known"
+    )
     stream_rows: int | None = option(
         None, help="read only so many rows of a split, by streaming (large sets)", minimum=1
+    )
+    sample_rows: int | None = option(
+        None, help="read only so many rows of a split, drawn with a fixed seed (sets too large for memory)", minimum=1
     )
     reader: str = option("columns", help="function that turns a row into fields, options and answer")
     fields: dict[str, str] = option(factory=dict, help="template field → column")
     label: str | None = option(None, help="column of the label, the target text or the right option")
     labels: dict[str, str] = option(factory=dict, help="value in the label column → label text, in option order")
+    label_names: tuple[str, ...] = option(
+        (), help="names of the label values 0, 1, … in the data set's own features: checked where it has them"
+    )
+    letters: bool = option(False, help="show the options with letters and score the letters (multiple choice)")
     train_rows: int = option(6000, help="training rows, drawn by seed", minimum=1)
     validation_rows: int = option(
-        200, help="rows held out from train_split when there is no validation_split", minimum=1
+        200, help="rows held out from train_split when there is no validation_split (and for held_out)", minimum=1
     )
     metric: str = option(
         "accuracy", help="metric of the headline", choices=("accuracy", "rouge_l", "exact_match", "loss")
@@ -169,6 +186,10 @@ class Template:
     completion: str = option(" {answer}", help="text that is learnt and scored")
     body: str | None = option(None, help="field that is shortened when the prompt is too long")
     stop: str = option("\n", help="a generated answer ends at this text")
+    turns: dict[str, str] = option(
+        factory=dict, help="conversations: role → words of such a turn, before the prompt that opens a reply"
+    )
+    after: str = option("\n", help="conversations: text between a reply, with its end-of-text token, and the next turn")
 
 
 @dataclass(frozen=True, kw_only=True)

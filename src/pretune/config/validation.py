@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
-from pretune.config.science import Checkpoint, Regularizer, Stage, Task
+from pretune.config.science import HELD_OUT, Checkpoint, Regularizer, Stage, Task
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
@@ -181,7 +181,9 @@ def _check_task_source(task: Task) -> Iterable[Problem]:
 
 def _check_shots(config: EvaluateConfig) -> Iterable[Problem]:
     task = config.task
-    if config.shots and config.suite is None and task.train_split is None and task.answer != "language":
+    if config.shots and config.suite is None and task.answer == "chat":
+        yield Problem(key="shots", value=config.shots, message=f"task={task.name} holds conversations, which have none")
+    elif config.shots and config.suite is None and task.train_split is None and task.answer != "language":
         yield Problem(
             key="shots", value=config.shots, message=f"task={task.name} has no training split to take shots from"
         )
@@ -208,13 +210,29 @@ def _check_regularizer(regularizer: Regularizer) -> Iterable[Problem]:
 
 
 def _check_splits(task: Task) -> Iterable[Problem]:
-    """Rows that are trained on, chosen on and evaluated must be different ones."""
-    if task.train_split is not None and task.eval_split == task.train_split:
+    """Rows that are trained on, chosen on and evaluated must be different ones, and have labels."""
+    train, validation, evaluation = (
+        set((split or "").split("+")) - {""} for split in (task.train_split, task.validation_split, task.eval_split)
+    )
+    if train & evaluation:
         yield Problem(key="task.eval_split", value=task.eval_split, message="is the training split (task.train_split)")
-    if task.validation_split is not None and task.validation_split in (task.train_split, task.eval_split):
+    if validation & (train | evaluation):
         yield Problem(
             key="task.validation_split", value=task.validation_split, message="is also the training or evaluated split"
         )
+    if task.eval_split == HELD_OUT and task.train_split is None:
+        yield Problem(key="task.eval_split", value=HELD_OUT, message="needs task.train_split, whose rows are held out")
+    if task.source != "hub" or not task.labelled_splits:
+        return
+    for key, splits in (("train_split", train), ("validation_split", validation), ("eval_split", evaluation)):
+        unknown = sorted(splits - {*task.labelled_splits, HELD_OUT})
+        if unknown:
+            listed = ", ".join(task.labelled_splits)
+            yield Problem(
+                key=f"task.{key}",
+                value="+".join(unknown),
+                message=f"task={task.name} has no labels there, or no such split; labelled: {listed}",
+            )
 
 
 def _check_train(config: TrainConfig) -> Iterable[Problem]:
@@ -231,10 +249,14 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
     yield from _check_regularizer(config.regularizer)
     if config.task.train_split is None:
         yield Problem(key="task", value=config.task.name, message="has no training split; it can only be evaluated")
-    if config.task.answer == "language":
-        yield Problem(
-            key="task", value=config.task.name, message="is plain text for evaluation; it cannot be fine-tuned on"
+    chats = config.task.answer == "chat"
+    if chats != (config.stage.name == "instruct"):
+        message = (
+            f"task={config.task.name} holds conversations; give stage=instruct"
+            if chats
+            else f"trains on conversations; task={config.task.name} has none: give stage=sft"
         )
+        yield Problem(key="stage", value=config.stage.name, message=message)
     context = config.checkpoint.context_length
     if context is not None and config.stage.max_length > context:
         yield Problem(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pretune.data.examples import Prompt
+from pretune.data.examples import Exchange, Prompt
 from pretune.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,17 +23,25 @@ class Encoded:
     """Tokens of one prompt followed by one completion.
 
     ``ids[:context]`` is the prompt, ``ids[context:]`` the completion (and the end-of-text token, if asked for).
-    ``cut`` is the number of tokens removed from the prompt's body to make it fit.
+    ``cut`` is the number of tokens removed from the prompt's body to make it fit (of a conversation: those of the
+    exchanges left out at its end). ``spans`` are the parts (start, end) that are learnt where that is not all from
+    ``context`` on: the replies of a conversation.
     """
 
     ids: tuple[int, ...]
     context: int
     cut: int = 0
+    spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def completion(self) -> tuple[int, ...]:
         """Tokens after the boundary."""
         return self.ids[self.context :]
+
+    def supervised(self) -> list[int]:
+        """Positions of the tokens that are learnt; the first token of a text has no prediction and is none of them."""
+        spans = self.spans or ((self.context, len(self.ids)),)
+        return [position for start, end in spans for position in range(max(start, 1), end)]
 
 
 class Encoder:
@@ -78,6 +86,50 @@ class Encoder:
                 encoded.append(self._join(ids, context, tail, cut=0))
             else:
                 encoded.append(self._encode_shortened(prompt, completion, room, tail))
+        return encoded
+
+    def encode_conversations(self, conversations: Sequence[Sequence[Exchange]]) -> list[Encoded | None]:
+        """Encode conversations, each reply followed by the end-of-text token; all replies are spans to be learnt.
+
+        What is too long loses whole exchanges at its end; where not even the first one fits, the result is ``None``: a
+        reply is never cut. The end-of-text token divides a text for every tokenizer, so exchanges are tokenised one by
+        one.
+        """
+        flat = [exchange for conversation in conversations for exchange in conversation]
+        if not flat:
+            return []
+        batch = self.tokenizer(
+            [exchange.text + exchange.reply for exchange in flat],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        pieces = iter(zip(flat, batch["input_ids"], batch["offset_mapping"], strict=True))
+        return [self._join_exchanges([next(pieces) for _ in conversation]) for conversation in conversations]
+
+    def _join_exchanges(
+        self, pieces: Sequence[tuple[Exchange, Sequence[int], Sequence[tuple[int, int]]]]
+    ) -> Encoded | None:
+        end, ids, spans, cut = self._end_id(), list(self.bos), list[tuple[int, int]](), 0
+        for exchange, tokens, offsets in pieces:
+            if cut or len(ids) + len(tokens) + 1 > self.max_length:
+                cut += len(tokens) + 1
+                continue
+            start = len(ids) + boundary(offsets, len(exchange.text))
+            ids += [*tokens, end]
+            spans.append((start, len(ids)))
+        return Encoded(ids=tuple(ids), context=spans[0][0], cut=cut, spans=tuple(spans)) if spans else None
+
+    def encode_texts(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encode plain texts as documents, each with the end-of-text token; too long a text is cut, and loses it."""
+        end = self._end_id()
+        encoded = []
+        for tokens in (
+            self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else ()
+        ):
+            ids = (*self.bos, *tokens, end)
+            cut = max(len(ids) - self.max_length, 0)
+            encoded.append(Encoded(ids=ids[: self.max_length], context=0, cut=cut))
         return encoded
 
     def _end_id(self) -> int:

@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ASSISTANT = "assistant"
+ROLES = ("system", "user", ASSISTANT)
+"""Who speaks in a conversation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One turn of a conversation; ``role`` is one of :data:`ROLES`."""
+
+    role: str
+    text: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -13,7 +25,7 @@ class Example:
     ``fields`` are the named texts that templates refer to. ``options`` are the possible answers, in a fixed
     order (empty for generation and language modelling) and ``gold`` is the index of the right one. ``target``
     is the text that is trained on and compared with (the right option's text where there are options; the whole
-    text for language modelling).
+    text for language modelling; the last reply of a conversation). ``turns`` is a conversation, ending in a reply.
     """
 
     id: str
@@ -21,6 +33,7 @@ class Example:
     options: tuple[str, ...] = ()
     gold: int | None = None
     target: str
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +50,11 @@ class Prompt:
     gold: int
     body: tuple[int, int] | None = None
     stop: str = "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A part of a conversation put into words: all that comes before a reply, and the reply, both verbatim."""
+
+    text: str
+    reply: str

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pretune.config.science import Task
+from pretune.config.science import HELD_OUT, Task
 from pretune.data.examples import Example
 from pretune.data.sources import Split, load_split
 from pretune.errors import DataError
@@ -23,11 +23,17 @@ VALIDATION_SEED = 20_240_813
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """The rows of a task's training split, divided."""
+    """The rows of a task's training split, divided.
+
+    ``evaluation`` are those kept apart for ``task.eval_split=held_out``; ``dropped`` and ``empty`` as in
+    :class:`~pretune.data.sources.Split`.
+    """
 
     pool: tuple[Example, ...]
     validation: tuple[Example, ...]
     dropped: int
+    empty: int = 0
+    evaluation: tuple[Example, ...] = ()
 
 
 def shuffle(examples: Sequence[Example], seed: int) -> list[Example]:
@@ -42,15 +48,28 @@ def split_training_rows(task: Task, load: LoadSplit) -> Partition:
     if task.train_split is None:
         raise DataError(f"task={task.name}: has no training split, so neither training rows nor shots")
     training = load(task, task.train_split)
+    parts: list[tuple[Example, ...]] = []
+    rest = list(training.examples)
+    needed = (task.validation_split is None) + (task.eval_split == HELD_OUT)
+    if needed:
+        if len(rest) <= needed:
+            few = "one training row" if len(rest) == 1 else f"{len(rest)} training rows"
+            raise DataError(f"task={task.name}: {few} cannot be divided into training and held-out rows")
+        rest = shuffle(rest, VALIDATION_SEED)
+        count = min(task.validation_rows, max(1, len(rest) // 5))
+        parts = [tuple(rest[part * count : (part + 1) * count]) for part in range(needed)]
+        rest = rest[needed * count :]
+    evaluation = parts.pop() if task.eval_split == HELD_OUT else ()
     if task.validation_split is not None:
         held_out = load(task, task.validation_split)
-        chosen = shuffle(held_out.examples, VALIDATION_SEED)[: task.validation_rows]
-        return Partition(pool=training.examples, validation=tuple(chosen), dropped=training.dropped)
-    if len(training.examples) < 2:
-        raise DataError(f"task={task.name}: one training row cannot be divided into training and validation")
-    shuffled = shuffle(training.examples, VALIDATION_SEED)
-    count = min(task.validation_rows, max(1, len(shuffled) // 5))
-    return Partition(pool=tuple(shuffled[count:]), validation=tuple(shuffled[:count]), dropped=training.dropped)
+        parts = [tuple(shuffle(held_out.examples, VALIDATION_SEED)[: task.validation_rows])]
+    return Partition(
+        pool=tuple(rest),
+        validation=parts[0],
+        dropped=training.dropped,
+        empty=training.empty,
+        evaluation=evaluation,
+    )
 
 
 def _reading_key(task: Task) -> str:
@@ -68,6 +87,10 @@ class LoadSplit:
 
     def __call__(self, task: Task, split: str) -> Split:
         """The split, from memory when it was read before."""
+        if split == HELD_OUT:
+            partition = self.partition(task)
+            name = f"{task.train_split}[evaluation]"  # not "[held out]", which names the rows used for choosing
+            return Split(name=name, examples=partition.evaluation, dropped=partition.dropped, empty=partition.empty)
         key = (_reading_key(task), split)
         if key not in self._splits:
             other = (task.train_split or "", task.validation_split or "", task.eval_split)

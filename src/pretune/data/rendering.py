@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 
 from pretune.config.science import Format, Task, Template
-from pretune.data.examples import Example, Prompt
+from pretune.data.examples import ASSISTANT, Example, Exchange, Prompt
 from pretune.errors import DataError, suggest
 
 
@@ -64,3 +64,27 @@ def render(example: Example, format_: Format, task: Task, *, shots: Sequence[Exa
         body=body,
         stop=template.stop,
     )
+
+
+def render_conversation(example: Example, format_: Format, task: Task) -> list[Exchange]:
+    """Put a conversation into words: one exchange for each reply, with all that was said since the reply before.
+
+    Every reply is followed by the end-of-text token, which the encoder adds; the template's ``after`` begins the next
+    exchange.
+    """
+    template = choose_template(format_, task)
+    exchanges: list[Exchange] = []
+    text = ""
+    for turn in example.turns:
+        if turn.role == ASSISTANT:
+            reply, _ = fill(template.completion, {"answer": turn.text})
+            exchanges.append(Exchange(text=text + template.prompt, reply=reply))
+            text = template.after
+        elif turn.role in template.turns:
+            text += fill(template.turns[turn.role], {"content": turn.text})[0]
+        else:
+            raise DataError(
+                f"format={format_.name}: has no words for a turn of role '{turn.role}' in family '{task.family}'; "
+                + suggest(turn.role, template.turns)
+            )
+    return exchanges

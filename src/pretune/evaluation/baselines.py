@@ -35,12 +35,13 @@ class Baseline:
 def trivial_baseline(
     task: Task, format_: Format, examples: Sequence[Example], train_targets: Sequence[str]
 ) -> Baseline | None:
-    """The baseline of ``task``'s primary metric on ``examples``; ``None`` for plain text, which has none.
+    """The baseline of ``task``'s primary metric on ``examples``; ``None`` for plain text and conversations, which have
+    none.
 
     Classification: the most frequent class. Choice: the most frequent position of the right option or guessing,
     whichever is better. Generation: the first sentence of the body or a fixed training target, whichever is better.
     """
-    if task.answer == "language" or not examples:
+    if task.answer in ("language", "chat") or not examples:
         return None
     if task.answer == "generation":
         bodies = tuple(body_of(example, format_, task) for example in examples)

@@ -12,14 +12,16 @@ import numpy as np
 from pretune.config.science import SCORERS, Format, Task
 from pretune.data.encoding import Encoder
 from pretune.data.examples import Example, Prompt
+from pretune.data.rendering import render_conversation
 from pretune.errors import DataError, NonFiniteScores
 from pretune.evaluation import metrics as measures
 from pretune.evaluation.baselines import trivial_baseline
+from pretune.evaluation.chat_loss import score_conversations
 from pretune.evaluation.generation import encode_prompts, generate_answers
 from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
 from pretune.evaluation.likelihood import OptionScores, score_options
 from pretune.evaluation.prompting import render_fitting
-from pretune.evaluation.text_loss import choose_windows, score_texts
+from pretune.evaluation.text_loss import TextLoss, choose_windows, score_texts
 from pretune.modeling import context_length
 from pretune.results.schema import BASELINE_SCORER
 
@@ -98,6 +100,8 @@ def evaluate_examples(
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
     if task.answer == "language":
         result = evaluate_text(model, encoder, task, examples, bootstrap, (window, stride), batch_tokens)
+    elif task.answer == "chat":
+        result = evaluate_chat(model, encoder, task, format_, examples, bootstrap, batch_tokens)
     else:
         reserve = task.max_new_tokens if task.answer == "generation" else 0
         prompts, dropped = render_fitting(encoder, examples, task=task, format_=format_, shots=shots, reserve=reserve)
@@ -215,10 +219,42 @@ def evaluate_text(
     window, stride = choose_windows(encoder, *windows)
     texts = [example.target for example in examples]
     scored = score_texts(model, encoder, texts, window=window, stride=stride, batch_tokens=batch_tokens)
+    result = assess_texts(task, examples, scored, bootstrap)
+    result.settings.update(window=window, stride=stride)
+    return result
+
+
+def evaluate_chat(
+    model: Any,
+    encoder: Encoder,
+    task: Task,
+    format_: Format,
+    examples: Sequence[Example],
+    bootstrap: Bootstrap,
+    batch_tokens: int | None,
+) -> EvaluationResult:
+    """Loss per token of the replies in conversations, each reply with its end-of-text token; per byte; perplexity.
+
+    Conversations lose whole exchanges at their end to fit into the context (``truncated_rows``); those whose first
+    exchange does not fit are left out (``empty_rows``).
+    """
+    conversations = [render_conversation(example, format_, task) for example in examples]
+    scored, encoded = score_conversations(model, encoder, conversations, batch_tokens=batch_tokens)
+    result = assess_texts(task, examples, scored, bootstrap)
+    cut = [row.cut for row in encoded if row is not None]
+    result.counts.update(truncated_rows=sum(tokens > 0 for tokens in cut), cut_tokens=sum(cut))
+    return result
+
+
+def assess_texts(
+    task: Task, examples: Sequence[Example], scored: Sequence[TextLoss], bootstrap: Bootstrap
+) -> EvaluationResult:
+    """Loss per token (total nats over total tokens), per byte, and perplexity; texts without tokens are left out."""
     check_finite(task, examples, [(loss.nats,) for loss in scored])
     kept = [(example, loss) for example, loss in zip(examples, scored, strict=True) if loss.tokens]
     if not kept:
-        raise DataError(f"task={task.name}: all {len(examples)} texts are empty")
+        what = "conversations are too long" if task.answer == "chat" else "texts are empty"
+        raise DataError(f"task={task.name}: all {len(examples)} {what}")
     nats = [loss.nats for _, loss in kept]
     per_token = bootstrap.ratio(nats, [loss.tokens for _, loss in kept])
     per_byte = bootstrap.ratio(nats, [loss.bytes for _, loss in kept])
@@ -236,7 +272,6 @@ def evaluate_text(
         ],
         items=[text_item(LIKELIHOOD, example, loss.nats / loss.tokens, scores=(-loss.nats,)) for example, loss in kept],
         counts=count_rows(len(kept), empty=len(examples) - len(kept)),
-        settings={"window": window, "stride": stride},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pretune.checkpoints.resolution import hash_folder, label_of
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.science import Task
-from pretune.data.sources import hash_path
+from pretune.data.files import hash_path
 from pretune.errors import UsageError
 from pretune.execution.jobs import Evaluation, Job, list_evaluations
 from pretune.results.identity import base_weights, digest, evaluate_request, slug, train_request, tuned_weights

@@ -38,7 +38,9 @@ class PreparedEvaluation:
     examples: tuple[Example, ...]
     shots: tuple[Example, ...]
     train_targets: tuple[str, ...]
+    usable: int
     dropped: int
+    empty: int
     split_name: str
     data: str
     identity: str
@@ -57,11 +59,11 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
         partition = load.partition(task)
     if evaluation.split == "validation":
         assert partition is not None
-        candidates, dropped = partition.validation, partition.dropped
+        candidates, dropped, empty = partition.validation, partition.dropped, partition.empty
         split_name = task.validation_split or f"{task.train_split}[held out]"
     else:
         split = load(task, task.eval_split)
-        candidates, dropped, split_name = split.examples, split.dropped, split.name
+        candidates, dropped, empty, split_name = split.examples, split.dropped, split.empty, split.name
     examples = tuple(draw_sample(candidates, limit=config.eval.limit, seed=config.shot_seed))
     shots: tuple[Example, ...] = ()
     if evaluation.shots and partition is not None:
@@ -78,7 +80,9 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
         examples=examples,
         shots=shots,
         train_targets=targets,
+        usable=len(candidates),
         dropped=dropped,
+        empty=empty,
         split_name=split_name,
         data=data,
         identity=identity,
@@ -138,7 +142,14 @@ def compute_evaluation(
             "weight_hashes": dict(resolved.hashes),
             "data": prepared.data,
             "primary": [evaluation.task.metric, evaluation.task.scorer],
-            "rows": {**result.counts, "without_gold": prepared.dropped, "shots": len(prepared.shots)},
+            "rows": {
+                **result.counts,
+                "usable_rows": prepared.usable,
+                "without_gold": prepared.dropped,
+                "without_input": prepared.empty,
+                "shots": len(prepared.shots),
+            },
+            "sample": {"limit": config.eval.limit, "seed": config.shot_seed},
             "settings": result.settings,
         },
         provenance=collect(host.model.device, threads, started),

@@ -123,8 +123,8 @@ def _related(task: Task, relation: str) -> tuple[str, ...]:
 def list_evaluations(job: Job) -> list[Evaluation]:
     """Evaluations that a job asks for, each (task, split, format, shots) once.
 
-    Plain text has neither format nor shots. A task without a training split has no shots: such combinations do not
-    exist and are left out.
+    Plain text has neither format nor shots, a conversation no shots. A task without a training split has no shots:
+    such combinations do not exist and are left out.
     """
     found: dict[tuple[object, ...], Evaluation] = {}
     for evaluation in _evaluations(job):
@@ -162,7 +162,7 @@ def _combine(
         return
     for format_ in formats:
         for count in shots:
-            if count == 0 or task.train_split is not None:
+            if count == 0 or (task.train_split is not None and task.answer != "chat"):
                 yield Evaluation(task=task, split=split, relation=relation, format=format_, shots=count)
 
 

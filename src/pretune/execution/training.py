@@ -36,8 +36,10 @@ class PreparedTraining:
     config: TrainConfig
     resolved: Resolved
     training: tuple[Example, ...]
+    pool: int
     validation: tuple[Example, ...]
     dropped: int
+    empty: int
     data: str
     identity: str
     run_id: str
@@ -56,8 +58,10 @@ def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) 
         config=config,
         resolved=resolved,
         training=training,
+        pool=len(partition.pool),
         validation=partition.validation,
         dropped=partition.dropped,
+        empty=partition.empty,
         data=data,
         identity=identity,
         run_id=make_run_id(cell.kind, cell.name, identity),
@@ -133,7 +137,10 @@ def compute_training(
             "data": prepared.data,
             "rows": outcome.rows,
             "truncated_rows": outcome.truncated_rows,
+            "left_out_rows": len(prepared.training) - outcome.rows,
             "without_gold": prepared.dropped,
+            "without_input": prepared.empty,
+            "training_pool": prepared.pool,
             "validation_rows": len(prepared.validation),
             "optimizer_steps": outcome.total_steps,
             "train_loss": [round(r["loss"], 6) for r in outcome.history],

@@ -17,7 +17,7 @@ from typing import Any
 
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
-from pretune.config.science import Checkpoint, Format, Recipe, Stage, Task
+from pretune.config.science import HELD_OUT, Checkpoint, Format, Recipe, Stage, Task
 
 Request = Mapping[str, Any]
 
@@ -32,6 +32,8 @@ EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domai
 TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "scorer")
 OPTIONAL_FACTS = ("tokens_before", "batch_changes", "annealed_from", "final_phase", "pretrain_seed")
 """Facts about checkpoints that are part of a request only where a family states them."""
+CHECKS_ONLY = ("path", "label_names", "labelled_splits")
+"""Fields of a task that say where rows lie or what must be true of them: they change no number."""
 PRETRAIN_ONLY = ("sequence_length", "save_steps")
 SCHEDULE_ONLY = {"decay_ratio": "wsd"}
 """Fields of a stage that only one schedule looks at: with another one they are no part of the identity."""
@@ -95,7 +97,9 @@ def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -
 
 def describe_task(task: Task, *, without: tuple[str, ...], content: str | None = None) -> dict[str, Any]:
     """Identity of a task's rows as asked for. ``content``: hash of the files, for ``source=path``."""
-    plain = _without(to_plain(task), "path", *without)
+    plain = _without(to_plain(task), *CHECKS_ONLY, *without)
+    if task.eval_split == HELD_OUT:
+        plain[HELD_OUT] = True  # those rows are neither trained on nor shots
     if task.source == "pico":
         plain["corpus_version"] = CORPUS_VERSION
     if task.source == "path":
@@ -153,7 +157,7 @@ def evaluate_request(
 ) -> dict[str, Any]:
     """Request of an evaluate cell. ``split`` is ``evaluation`` or ``validation`` (held-out training rows)."""
     # shots, held-out rows and the targets of a generation task's baseline come from the divided training split
-    divided = split == "validation" or shots > 0 or task.answer == "generation"
+    divided = split == "validation" or shots > 0 or task.answer == "generation" or task.eval_split == HELD_OUT
     unused: tuple[str, ...] = () if divided else ("train_split", "validation_split", "validation_rows")
     if split == "validation":
         unused = ("eval_split",)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pretune.config.running import TrainConfig
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Example
-from pretune.data.rendering import render
 from pretune.data.token_cache import TokenCache
+from pretune.data.training_rows import encode_training_rows
+from pretune.errors import DataError
 from pretune.modeling import context_length
 from pretune.training.fitting import choose_threads, fit, use_threads
 from pretune.training.module import CausalLanguageModeling
@@ -57,8 +58,7 @@ def encode_rows(
 
     def encode() -> list[Encoded]:
         encoder = Encoder(tokenizer, max_length=max_length)
-        prompts = [render(example, config.format, config.task) for example in examples]
-        return encoder.encode_many([(prompt, prompt.completions[prompt.gold]) for prompt in prompts], end=True)
+        return encode_training_rows(encoder, examples, task=config.task, format_=config.format)
 
     return (tokens or TokenCache()).get(
         encode,
@@ -93,6 +93,10 @@ def finetune(
     length = context_length(model)
     rows = encode_rows(training, config, tokenizer, longest=length, tokens=tokens)
     held_out = encode_rows(validation, config, tokenizer, longest=length, tokens=tokens)
+    if not rows:
+        raise DataError(
+            f"task={config.task.name}: no training row fits into stage.max_length={config.stage.max_length}"
+        )
     pad_id = int(tokenizer.pad_token_id)
     state = load_state(work_dir / FILE_NAME)
     steps = EpochSteps(

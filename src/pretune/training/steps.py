@@ -85,7 +85,7 @@ def make_step(rows: Sequence[Encoded], *, pad_id: int, micro_batch: int) -> Step
     parts = [ordered[start : start + micro_batch] for start in range(0, len(ordered), micro_batch)]
     return StepBatch(
         micro_batches=[collate(part, pad_id=pad_id) for part in parts],
-        tokens=sum(len(row.ids) - max(row.context, 1) for row in rows),
+        tokens=sum(len(row.supervised()) for row in rows),
         positions=sum(len(row.ids) for row in rows),
     )
 
@@ -102,9 +102,7 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> MicroBatch:
     for index, row in enumerate(rows):
         input_ids[index, : len(row.ids)] = torch.tensor(row.ids)
         attention_mask[index, : len(row.ids)] = 1
-        supervised += [
-            (index, position - 1, row.ids[position]) for position in range(max(row.context, 1), len(row.ids))
-        ]
+        supervised += [(index, position - 1, row.ids[position]) for position in row.supervised()]
     where = torch.tensor(supervised, dtype=torch.long).reshape(-1, 3)
     return {
         "input_ids": input_ids,
