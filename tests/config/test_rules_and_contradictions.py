@@ -70,7 +70,7 @@ LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "hub with a folder": ({"checkpoint.path": "/tmp"}, "checkpoint.path", "contradicts checkpoint.source=hub"),
     "ladder without recipe": (
-        {"checkpoint.source": "ladder", "checkpoint.step": None}, "checkpoint.recipe", "needs a recipe"
+        {"checkpoint.source": "ladder", "checkpoint.step": None}, "checkpoint.path", "a trained ladder, or a recipe"
     ),
     "revision and step": ({"checkpoint.revision": "main"}, "checkpoint.step", "contradicts checkpoint.revision=main"),
     "step without pattern": ({"checkpoint.pattern": None}, "checkpoint.step", "needs checkpoint.pattern"),

@@ -28,7 +28,9 @@ NEEDS = {
     "hub": ["checkpoint.repo=owner/name"],
     "pico": ["checkpoint.step=64"],
     "olmo1b": ["checkpoint.step=1000"],
+    "text": ["checkpoint.step=26"],
 }
+NEEDS_FOLDER = {"path": "checkpoint.path", "ladder": "checkpoint.path", "text": "checkpoint.recipe.corpus.path"}
 
 
 @cache
@@ -44,7 +46,10 @@ def points(script: str, overrides: list[str], loader: Any) -> list[Any]:
 @pytest.mark.parametrize("name", option_names("checkpoint"))
 def test_every_checkpoint_composes_and_is_sound(name: str, loader: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    more = [f"checkpoint.path={tmp_path}"] if name == "path" else NEEDS.get(name, [])
+    (tmp_path / "ladder.json").write_text("{}")
+    more = NEEDS.get(name, [])
+    if name in NEEDS_FOLDER:
+        more = [*more, f"{NEEDS_FOLDER[name]}={tmp_path}"]
     (config,) = points("train", [f"checkpoint={name}", "task=pico/nli", *more], loader)
     assert find_problems(config) == []
     assert config.checkpoint.pretraining_text in list_options(loader, "task")

@@ -64,6 +64,7 @@ SCIENCE_OF_TRAINING = {
     "stage.name",
     "stage.schedule",
     "stage.warmup_ratio",
+    "stage.warmup_steps",
     "task.answer",
     "task.config",
     "task.data_dir",
@@ -117,6 +118,7 @@ NO_SCIENCE_OF_TRAINING = {
     "optimizer.fused",
     "shot_sampling",
     "shot_seed",
+    "stage.decay_ratio",
     "stage.save_steps",
     "stage.sequence_length",
     "study_dir",
@@ -215,10 +217,27 @@ def test_revision_names_weights_where_no_step_does():
 @pytest.mark.parametrize("key", [key for key, _ in leaves(RECIPE)])
 def test_a_ladder_is_identified_by_all_of_its_recipe_that_shapes_weights(key):
     outside = {"stage.decay_ratio", "optimizer.fused", "stage.epochs", "stage.max_length", "stage.name", "model.name"}
+    outside |= {key for key, _ in leaves(RECIPE) if key.startswith("corpus.")}  # the miniature reads no corpus
     changed = change(RECIPE, key, another(key, dict(leaves(RECIPE))[key]))
     assert (describe_recipe(changed) == describe_recipe(RECIPE)) is (key in outside)
     described = describe_checkpoint(dataclasses.replace(LADDER, recipe=changed))
     assert (described == describe_checkpoint(LADDER)) is (key in outside)
+
+
+@pytest.mark.parametrize("key", [key for key, _ in leaves(RECIPE) if key.startswith("corpus.")])
+def test_a_ladder_on_real_text_is_identified_by_its_text_and_tokenizer(key):
+    real = change(RECIPE, "text", "folder")
+    changed = change(real, key, another(key, dict(leaves(real))[key]))
+    same = describe_recipe(changed, content="c") == describe_recipe(real, content="c")
+    assert same is (key == "corpus.path")
+    assert describe_recipe(real, content="c") != describe_recipe(real, content="d")
+
+
+def test_keys_of_the_schedule_count_where_they_are_used():
+    wsd = change(CONFIG, "stage.schedule", "wsd")
+    assert key_of(change(wsd, "stage.decay_ratio", 0.5)) != key_of(wsd)
+    fixed = change(CONFIG, "stage.warmup_steps", 3)
+    assert key_of(change(fixed, "stage.warmup_ratio", 0.5)) == key_of(fixed)
 
 
 def test_steps_of_one_ladder_differ():

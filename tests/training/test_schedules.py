@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pretune.config.science import Stage
-from pretune.training.schedules import factor_at, warmup_steps
+from pretune.training.schedules import decay_steps, factor_at, warmup_steps
 
 
 def factors(total: int, **settings) -> list[float]:
@@ -51,3 +51,21 @@ def test_wsd_stays_at_the_peak_and_falls_evenly_to_zero_in_its_last_steps():
 def test_every_step_learns_and_none_exceeds_the_peak(schedule, ratio):
     for total in (1, 2, 7, 100):
         assert all(0 < factor <= 1 for factor in factors(total, schedule=schedule, warmup_ratio=ratio))
+
+
+def test_wsd_stays_at_the_peak_and_falls_to_zero_over_its_last_share():
+    values = factors(20, schedule="wsd", warmup_steps=4, decay_ratio=0.25)
+    assert values[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert set(values[4:16]) == {1.0}
+    assert values[15:] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    assert factor_at(Stage(schedule="wsd", warmup_steps=4, decay_ratio=0.25), 20, 20) == 0.0
+
+
+def test_wsd_runs_of_any_length_have_all_but_their_decay_in_common():
+    short, long = (factors(total, schedule="wsd", warmup_steps=3, decay_ratio=0.2) for total in (20, 50))
+    assert short[:16] == long[:16]
+    assert decay_steps(Stage(schedule="wsd", decay_ratio=0.2), 21) == 5
+
+
+def test_a_number_of_warm_up_steps_goes_before_a_share():
+    assert warmup_steps(Stage(warmup_ratio=0.5, warmup_steps=7), 100) == 7

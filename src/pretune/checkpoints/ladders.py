@@ -3,27 +3,86 @@
 ::
 
     <cache_dir>/ladders/<text>-<model>-<hash12>/   ladder.json (written last)   step0/  step16/  …
+                                                   heldout/ (real text kept out of training)
+
+A checkpoint of a ladder names its recipe, or (``checkpoint.path``) the folder of a trained ladder; either way it is
+the same checkpoint.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pretune.config.science import Recipe
-from pretune.errors import PretuneError
+from pretune.config.schema import freeze
+from pretune.config.science import Checkpoint, Recipe
+from pretune.errors import CheckpointError, PretuneError
 from pretune.results.identity import describe_recipe, digest
+
+TEXT_SUFFIXES = (".jsonl", ".parquet", ".txt")
+
+
+def identify_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Identity of the ladder that ``recipe`` trains; text in a folder is identified by content."""
+    content = hash_text(str(recipe.corpus.path)) if recipe.text == "folder" else None
+    return describe_recipe(recipe, content=content)
+
+
+def list_text_files(folder: str) -> list[Path]:
+    """Text files below a folder, in the order in which they are read."""
+    root = Path(folder).expanduser()
+    found = sorted(path for path in root.rglob("*") if path.suffix in TEXT_SUFFIXES and path.is_file())
+    if not found:
+        raise CheckpointError(f"checkpoint.recipe.corpus.path={folder}: no {', '.join(TEXT_SUFFIXES)} files there")
+    return found
+
+
+@functools.cache
+def hash_text(folder: str) -> str:
+    """Hash of the text files below a folder: their content and order, not their place. Read once per process."""
+    hashed = hashlib.sha256()
+    root = Path(folder).expanduser()
+    for path in list_text_files(folder):
+        hashed.update(f"{path.relative_to(root).as_posix()}\n".encode())
+        with open(path, "rb") as file:
+            hashed.update(hashlib.file_digest(file, "sha256").digest())
+    return hashed.hexdigest()
 
 
 def ladder_name(recipe: Recipe) -> str:
     """Folder name of a ladder: readable part and hash of its recipe."""
-    return f"{recipe.text}-{recipe.model.name}-{digest(describe_recipe(recipe))[:12]}"
+    return f"{recipe.text}-{recipe.model.name}-{digest(identify_recipe(recipe))[:12]}"
 
 
 def ladder_dir(cache_dir: str | Path, recipe: Recipe) -> Path:
     """Folder of the ladder that ``recipe`` trains."""
     return Path(cache_dir).expanduser().absolute() / "ladders" / ladder_name(recipe)
+
+
+def find_ladder(checkpoint: Checkpoint, cache_dir: str | Path) -> Path:
+    """Folder of the ladder that a ``source=ladder`` checkpoint belongs to, trained or not."""
+    if checkpoint.path is not None:
+        return Path(checkpoint.path).expanduser().absolute()
+    return ladder_dir(cache_dir, recipe_of(checkpoint))
+
+
+def recipe_of(checkpoint: Checkpoint) -> Recipe:
+    """Recipe of a ``source=ladder`` checkpoint, as configured or from the manifest of its folder."""
+    if checkpoint.path is not None:
+        return freeze(Recipe, read_manifest(Path(checkpoint.path).expanduser())["recipe"])
+    assert checkpoint.recipe is not None
+    return checkpoint.recipe
+
+
+def identify_ladder(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Identity of a checkpoint's ladder: as its recipe has it, or as the manifest of a trained one says."""
+    if checkpoint.path is not None:
+        identity: dict[str, Any] = read_manifest(Path(checkpoint.path).expanduser())["identity"]
+        return identity
+    return identify_recipe(recipe_of(checkpoint))
 
 
 def is_built(folder: Path) -> bool:
@@ -32,7 +91,7 @@ def is_built(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The ladder's manifest: recipe, parameters, training loss at each step, time and threads."""
+    """The ladder's manifest: recipe, identity, parameters, training loss at each step, time and threads."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "ladder.json").read_text())
     except ValueError as error:
@@ -40,6 +99,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / 'ladder.json'} is damaged ({error}); delete the folder to build it again"
         ) from None
     return manifest
+
+
+def heldout_dir(folder: Path) -> Path:
+    """Folder of the documents that a ladder on real text kept out of training, as rows of a task."""
+    return folder / "heldout"
 
 
 def step_dir(folder: Path, step: int) -> Path:

@@ -11,12 +11,12 @@ from pathlib import Path
 from pretune.checkpoints.downloads import download, hash_file
 from pretune.checkpoints.facts import count_tokens, is_annealed
 from pretune.checkpoints.files import HubFile, choose_small, choose_weights
-from pretune.checkpoints.ladders import ladder_dir, step_dir
+from pretune.checkpoints.ladders import find_ladder, identify_ladder, recipe_of, step_dir
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.revisions import Ref, find_named_revision, find_revision, parse_revisions
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError, HubUnreachable
-from pretune.results.identity import describe_recipe, digest
+from pretune.results.identity import digest
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,14 @@ def resolve(checkpoint: Checkpoint, refs: RefCache) -> Resolved:
 
 
 def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
-    assert checkpoint.recipe is not None
-    if checkpoint.step not in checkpoint.recipe.stage.save_steps:
-        steps = ", ".join(map(str, checkpoint.recipe.stage.save_steps))
+    recipe = recipe_of(checkpoint)
+    stage = recipe.stage
+    if checkpoint.step not in stage.save_steps:
+        steps = ", ".join(map(str, stage.save_steps))
         raise CheckpointError(f"checkpoint.step={checkpoint.step}: name a step of the ladder; valid: {steps}")
     step = int(checkpoint.step)
-    stage = checkpoint.recipe.stage
+    # on real text every kept step ends a schedule of its own
+    ends_schedule = step == stage.save_steps[-1] or (recipe.text != "pico" and step > 0)
     return Resolved(
         checkpoint=checkpoint,
         label=label_of(checkpoint),
@@ -101,9 +103,9 @@ def _resolve_ladder(checkpoint: Checkpoint) -> Resolved:
         revision=None,
         commit=None,
         hashes={},
-        identity=digest({"recipe": describe_recipe(checkpoint.recipe), "step": step}),
-        annealed=stage.schedule != "constant" and checkpoint.step == stage.save_steps[-1],
-        pretrain_seed=checkpoint.recipe.seed,
+        identity=digest({"recipe": identify_ladder(checkpoint), "step": step}),
+        annealed=stage.schedule != "constant" and ends_schedule,
+        pretrain_seed=recipe.seed,
     )
 
 
@@ -273,9 +275,8 @@ def locate(resolved: Resolved, cache_dir: str) -> Path:
     """Folder with the weights and the tokenizer; downloads them from the Hub if need be."""
     checkpoint = resolved.checkpoint
     if checkpoint.source == "ladder":
-        assert checkpoint.recipe is not None
         assert resolved.step is not None
-        return step_dir(ladder_dir(cache_dir, checkpoint.recipe), resolved.step)
+        return step_dir(find_ladder(checkpoint, cache_dir), resolved.step)
     if checkpoint.source == "path":
         return Path(str(checkpoint.path)).expanduser()
     return download(str(checkpoint.repo), str(resolved.commit), resolved.files)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pretune.checkpoints.facts import MAIN_PHASE, count_tokens
+from pretune.checkpoints.ladders import recipe_of
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError, suggest
 
@@ -124,8 +125,8 @@ def find_named_revision(checkpoint: Checkpoint, refs: Sequence[Ref]) -> Ref:
 
 def list_steps(checkpoint: Checkpoint, refs: Sequence[Ref]) -> list[int]:
     """All steps of ``checkpoint.phase``, increasing; the one that ``main`` stands for is one of them."""
-    if checkpoint.recipe is not None:
-        return list(checkpoint.recipe.stage.save_steps)
+    if checkpoint.source == "ladder":
+        return list(recipe_of(checkpoint).stage.save_steps)
     steps = {revision.step for revision in parse_revisions(checkpoint, refs) if revision.phase == checkpoint.phase}
     if checkpoint.final_step is not None and checkpoint.final_phase == checkpoint.phase and steps:
         steps.add(checkpoint.final_step)

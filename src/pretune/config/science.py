@@ -62,6 +62,7 @@ class Stage:
     batch_size: int = option(8, help="rows (pretrain: windows) per optimizer step", minimum=1)
     schedule: str = option("linear", help="learning-rate schedule", choices=("linear", "cosine", "constant", "wsd"))
     warmup_ratio: float = option(0.03, help="share of the steps spent warming up", minimum=0, maximum=1)
+    warmup_steps: int | None = option(None, help="steps spent warming up, instead of a share of them", minimum=0)
     decay_ratio: float = option(0.1, help="share of the steps of the final decay (wsd)", above=0, maximum=1)
     clip_norm: float = option(1.0, help="largest norm of the gradient; 0 switches clipping off", minimum=0)
     max_length: int = option(2048, help="longest prompt with completion, in tokens", minimum=4)
@@ -70,10 +71,35 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Real text to pre-train on, and the tokenizer that is trained on it."""
+
+    path: str | None = option(None, help="folder of .parquet, .jsonl or .txt files (text=folder)")
+    repo: str | None = option(None, help="data set on the Hub, streamed (text=hub)")
+    config: str | None = option(None, help="configuration of the data set (text=hub)")
+    revision: str | None = option(None, help="branch, tag or commit of the data set (text=hub)")
+    split: str = option("train", help="split that is read (text=hub)")
+    column: str = option("text", help="column of the text in .parquet and .jsonl files and on the Hub")
+    documents: int | None = option(None, help="read only so many documents", minimum=2)
+    held_out: int = option(
+        200, help="documents, evenly spaced, kept out of training for the validation loss", minimum=1
+    )
+    vocabulary: int = option(
+        1024, help="tokens of the byte-level BPE that is trained on the text", minimum=258, maximum=65_536
+    )
+    tokenizer_documents: int = option(
+        5000, help="documents, evenly spaced, that the tokenizer is trained on", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that determines a ladder of checkpoints which this project trains itself, and thereby its identity."""
 
-    text: str = option("pico", help="pre-training corpus", choices=("pico",))
+    text: str = option(
+        "pico", help="pre-training text: the miniature's, or a corpus", choices=("pico", "folder", "hub")
+    )
+    corpus: Corpus = option(factory=Corpus, help="real text and its tokenizer (text=folder, text=hub)")
     model: Model = option(factory=Model, help="architecture")
     stage: Stage = option(factory=Stage, help="length, batch and schedule")
     optimizer: Optimizer = option(factory=Optimizer, help="optimizer of the pre-training")
@@ -121,7 +147,9 @@ class Checkpoint:
         False, help="load pickled weights (.bin) where there are no safetensors", scientific=False
     )
     pretraining_text: str | None = option(None, help="task whose text the loss before and after is measured on")
-    path: str | None = option(None, help="local folder (source=path)")
+    path: str | None = option(
+        None, help="local folder: of one checkpoint (source=path), of a trained ladder (source=ladder)"
+    )
     recipe: Recipe | None = option(None, help="how the ladder is trained (source=ladder)")
 
 
@@ -136,7 +164,7 @@ class Task:
         help="kind of answer",
         choices=("classification", "choice", "generation", "language", "chat"),
     )
-    source: str = option("hub", help="where rows come from", choices=("hub", "path", "pico"))
+    source: str = option("hub", help="where rows come from", choices=("hub", "path", "pico", "ladder"))
     path: str | None = option(None, help="folder of Parquet or JSONL files named by split (source=path)")
     repo: str | None = option(None, help="data set on the Hub, owner/name")
     config: str | None = option(None, help="configuration of the data set")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
-from pretune.config.science import HELD_OUT, Checkpoint, Regularizer, Stage, Task
+from pretune.config.science import HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
@@ -104,8 +104,10 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
         yield Problem(key="checkpoint.path", value=checkpoint.path, message="no such folder, or no config.json in it")
     if source == "path" and isinstance(step, str) and STEP_CHOICE.fullmatch(step):
         yield Problem(key="checkpoint.step", value=step, message="a folder holds one checkpoint, not a family")
-    if source == "ladder" and checkpoint.recipe is None:
-        yield Problem(key="checkpoint.recipe", value=None, message="checkpoint.source=ladder needs a recipe")
+    if source == "ladder" and checkpoint.recipe is None and checkpoint.path is None:
+        yield Problem(key="checkpoint.path", value=None, message="give the folder of a trained ladder, or a recipe")
+    if source == "ladder" and checkpoint.path and not (Path(checkpoint.path).expanduser() / "ladder.json").is_file():
+        yield Problem(key="checkpoint.path", value=checkpoint.path, message="no such folder, or no ladder.json in it")
     if source == "hub" and checkpoint.path:
         yield Problem(key="checkpoint.path", value=checkpoint.path, message="contradicts checkpoint.source=hub")
     if checkpoint.revision and step is not None:
@@ -131,6 +133,7 @@ def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
     if checkpoint.recipe is not None:
         yield from _check_schedule(checkpoint.recipe.stage, "checkpoint.recipe.stage")
         yield from _check_recipe_step(checkpoint)
+        yield from _check_corpus(checkpoint.recipe)
 
 
 def _check_phase(config: TrainConfig | EvaluateConfig) -> Iterable[Problem]:
@@ -167,6 +170,16 @@ def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
             value=model.heads,
             message=f"hidden_size {model.hidden_size} must be a multiple of 2 × heads",
         )
+
+
+def _check_corpus(recipe: Recipe) -> Iterable[Problem]:
+    """Real text must be named, and be there if it is in a folder."""
+    corpus, key = recipe.corpus, "checkpoint.recipe.corpus"
+    if recipe.text == "folder" and not (corpus.path and Path(corpus.path).expanduser().is_dir()):
+        what = "no such folder" if corpus.path else "checkpoint.recipe.text=folder needs a folder of text"
+        yield Problem(key=f"{key}.path", value=corpus.path, message=what)
+    if recipe.text == "hub" and not corpus.repo:
+        yield Problem(key=f"{key}.repo", value=corpus.repo, message="checkpoint.recipe.text=hub needs a data set")
 
 
 def _check_task_source(task: Task) -> Iterable[Problem]:

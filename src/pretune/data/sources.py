@@ -127,5 +127,14 @@ def _read_hub(task: Task, split: str) -> Rows:
         return [dict(row) for row in data]
 
 
-SOURCES: Mapping[str, Callable[[Task, str], Rows]] = {"hub": _read_hub, "path": read_folder, "pico": _read_pico}
+def _read_ladder(task: Task, split: str) -> Rows:
+    raise DataError(f"task={task.name}: its text belongs to a ladder; give the checkpoint of one")
+
+
+SOURCES: Mapping[str, Callable[[Task, str], Rows]] = {
+    "hub": _read_hub,
+    "path": read_folder,
+    "pico": _read_pico,
+    "ladder": _read_ladder,
+}
 """``task.source`` → the function that reads a split's raw rows."""

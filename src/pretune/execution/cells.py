@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pretune.checkpoints.ladders import identify_ladder
 from pretune.checkpoints.resolution import hash_folder, label_of
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.science import Task
@@ -57,12 +58,17 @@ class ContentHashes:
     """Hashes of local weights and rows, each folder read once per process."""
 
     def __init__(self) -> None:
-        self._weights: dict[str, str] = {}
+        self._weights: dict[str, Any] = {}
         self._rows: dict[str, str | None] = {}
 
-    def weights(self, job: Job) -> str | None:
-        """Hash of the weight files of a ``checkpoint=path`` job."""
+    def weights(self, job: Job) -> Any:
+        """Hash of the weight files of a ``checkpoint=path`` job, identity of a ladder, ``None`` for the Hub."""
         checkpoint = job.config.checkpoint
+        if checkpoint.source == "ladder":
+            key = f"{checkpoint.path}/{checkpoint.recipe}"
+            if key not in self._weights:
+                self._weights[key] = identify_ladder(checkpoint)
+            return self._weights[key]
         if checkpoint.source != "path":
             return None
         path = str(checkpoint.path)

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pretune.checkpoints.ladders import find_ladder, heldout_dir, is_built, recipe_of
 from pretune.config.library import Library
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import freeze, to_plain
-from pretune.config.science import Format, Task, Template
+from pretune.config.science import Checkpoint, Format, Task, Template
 from pretune.errors import UsageError
 
 EVALUATED_RELATIONS = ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining")
@@ -82,7 +83,8 @@ def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[s
     names = [*_related(config.task, "in_domain"), *config.task.out_of_domain, *config.task.cross_task]
     tasks = {name: config.task if name == config.task.name else library.task(name) for name in dict.fromkeys(names)}
     if config.checkpoint.pretraining_text and "pretraining" in config.eval.relations:
-        tasks[config.checkpoint.pretraining_text] = library.task(config.checkpoint.pretraining_text)
+        text = library.task(config.checkpoint.pretraining_text)
+        tasks[text.name] = with_ladder_text(text, config.checkpoint, config.cache_dir)
     formats = {
         name: config.format if name == config.format.name else library.format(name) for name in config.eval.formats
     }
@@ -95,6 +97,8 @@ def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[s
 def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: tuple[str, ...]) -> Job:
     """Add the tasks that an evaluation refers to: the one given, or the whole map of ``suite``."""
     tasks = {config.task.name: config.task}
+    if config.task.source == "ladder" and config.suite is None:
+        tasks = {config.task.name: with_ladder_text(config.task, config.checkpoint, config.cache_dir)}
     if config.suite is not None:
         trained = library.task(config.suite)
         names = [*_related(trained, "in_domain"), *trained.out_of_domain, *trained.cross_task]
@@ -104,6 +108,24 @@ def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: t
     return Job(
         script="evaluate", config=config, tasks=tasks, formats={config.format.name: config.format}, overrides=overrides
     )
+
+
+def with_ladder_text(task: Task, checkpoint: Checkpoint, cache_dir: str) -> Task:
+    """Say where the held-out text of a ladder lies (``task.source=ladder``); other tasks are returned as they are."""
+    if task.source != "ladder":
+        return task
+    if checkpoint.source != "ladder" or recipe_of(checkpoint).text == "pico":
+        raise UsageError(
+            f"task={task.name}: is the text that a ladder on real text kept out of training; "
+            f"checkpoint.family={checkpoint.family} has none (use checkpoint=text or checkpoint=ladder)"
+        )
+    folder = find_ladder(checkpoint, cache_dir)
+    if not is_built(folder):
+        raise UsageError(
+            f"the ladder {folder.name} is not trained yet; train it first: "
+            "python train.py stage=pretrain with the same checkpoint"
+        )
+    return dataclasses.replace(task, source="path", path=str(heldout_dir(folder)))
 
 
 def check_template(task: Task, format_: Format) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pretune.checkpoints.ladders import is_built, ladder_dir
+from pretune.checkpoints.ladders import find_ladder, is_built, recipe_of
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, resolve
 from pretune.config.running import TrainConfig
@@ -201,10 +201,10 @@ class Worker:
         self.host.use_base(resolved)
 
     def _ensure_ladder(self, resolved: Resolved, job: Job) -> None:
-        recipe = resolved.checkpoint.recipe
-        if recipe is not None and not is_built(ladder_dir(self.cache_dir, recipe)):
-            self.listener.start_activity(f"pre-training the {resolved.checkpoint.family} ladder")
-            ensure_ladder(recipe, self.cache_dir, job.config.trainer, on_step=self.listener.step)
+        checkpoint = resolved.checkpoint
+        if checkpoint.source == "ladder" and not is_built(find_ladder(checkpoint, self.cache_dir)):
+            self.listener.start_activity(f"pre-training the {checkpoint.family} ladder")
+            ensure_ladder(recipe_of(checkpoint), self.cache_dir, job.config.trainer, on_step=self.listener.step)
 
     def _note_failure(self, cell: Cell, job: Job, run_id: str, error: Exception) -> None:
         failure = {

@@ -28,6 +28,9 @@ SCORING_VERSION = 2
 CORPUS_VERSION = 1
 """Raised when the embedded miniature's language, corpus or tasks change."""
 
+TEXT_VERSION = 1
+"""Raised when a corpus of real text is read, tokenised or packed differently."""
+
 EVALUATION_ONLY = ("eval_split", "metric", "scorer", "max_new_tokens", "in_domain", "out_of_domain", "cross_task")
 TRAINING_ONLY = ("train_rows", "in_domain", "out_of_domain", "cross_task", "scorer")
 OPTIONAL_FACTS = ("tokens_before", "batch_changes", "annealed_from", "final_phase", "pretrain_seed")
@@ -56,20 +59,27 @@ def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 def describe_stage(stage: Stage, *without: str) -> dict[str, Any]:
     """Identity of a stage: what its schedule does not look at is left out."""
     unused = [field for field, schedule in SCHEDULE_ONLY.items() if stage.schedule != schedule]
+    unused.append("warmup_steps" if stage.warmup_steps is None else "warmup_ratio")
     return _without(to_plain(stage), *without, *unused)
 
 
-def describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Identity of a ladder: all that determines its weights except the step."""
+def describe_recipe(recipe: Recipe, *, content: str | None = None) -> dict[str, Any]:
+    """Identity of a ladder: all that determines its weights except the step. ``content``: hash of a folder's text."""
     plain: dict[str, Any] = to_plain(recipe)
+    if recipe.text == "pico":
+        del plain["corpus"]
+    else:
+        plain["corpus"] = {**_without(plain["corpus"], "path"), "content": content, "version": TEXT_VERSION}
     plain["optimizer"] = _without(plain["optimizer"], "fused")
     plain["stage"] = describe_stage(recipe.stage, "epochs", "max_length", "name")
     plain["model"] = _without(plain["model"], "name")
-    return {**plain, "training_version": TRAINING_VERSION, "corpus_version": CORPUS_VERSION}
+    if recipe.text == "pico":
+        plain["corpus_version"] = CORPUS_VERSION
+    return {**plain, "training_version": TRAINING_VERSION}
 
 
-def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -> dict[str, Any]:
-    """Identity of base weights as asked for. ``content``: hash of the files, for ``source=path``.
+def describe_checkpoint(checkpoint: Checkpoint, *, content: Any = None) -> dict[str, Any]:
+    """Identity of base weights as asked for. ``content``: hash of the files (source=path), identity of the ladder.
 
     What the results table says about the weights (family, phase, step, tokens, annealed) is part of it: a finished
     cell keeps its columns, so weights that are described otherwise must be another cell.
@@ -82,8 +92,10 @@ def describe_checkpoint(checkpoint: Checkpoint, *, content: str | None = None) -
         "annealed": checkpoint.annealed,
     }
     if checkpoint.source == "ladder":
-        assert checkpoint.recipe is not None
-        return {**described, "recipe": describe_recipe(checkpoint.recipe)}
+        if content is None:
+            assert checkpoint.recipe is not None
+            content = describe_recipe(checkpoint.recipe)
+        return {**described, "recipe": content}
     described |= {"tokens_per_step": checkpoint.tokens_per_step, "final_step": checkpoint.final_step}
     facts = {key: getattr(checkpoint, key) for key in OPTIONAL_FACTS}
     described |= {key: value for key, value in facts.items() if value != getattr(Checkpoint(), key)}
@@ -118,7 +130,7 @@ def describe_format(format_: Format, task: Task, *, shots: int) -> dict[str, Any
 
 
 def train_request(
-    config: TrainConfig, *, checkpoint_content: str | None = None, task_content: str | None = None
+    config: TrainConfig, *, checkpoint_content: Any = None, task_content: str | None = None
 ) -> dict[str, Any]:
     """Request of a train cell. Evaluation settings are never part of it."""
     return {
@@ -135,7 +147,7 @@ def train_request(
     }
 
 
-def base_weights(checkpoint: Checkpoint, *, content: str | None = None) -> dict[str, Any]:
+def base_weights(checkpoint: Checkpoint, *, content: Any = None) -> dict[str, Any]:
     """Request of the weights of a base checkpoint."""
     return {"state": "base", "checkpoint": describe_checkpoint(checkpoint, content=content)}
 

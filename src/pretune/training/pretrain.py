@@ -7,13 +7,14 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
 
+from pretune.checkpoints.ladders import identify_recipe
 from pretune.checkpoints.loading import silence_progress_bars
 from pretune.config.running import Trainer
 from pretune.config.schema import to_plain
@@ -138,6 +139,7 @@ def train_ladder(
             )
     manifest = {
         "recipe": to_plain(recipe),
+        "identity": identify_recipe(recipe),
         "parameters": model.num_parameters(),
         "seconds": time.perf_counter() - started,
         "resumed_at": first_step,
@@ -145,6 +147,16 @@ def train_ladder(
         "loss": {str(int(r["step"])): r["loss"] for r in module.history if int(r["step"]) in saver.steps},
     }
     (folder / FILE_NAME).unlink(missing_ok=True)
-    temporary = folder / "ladder.json.new"
-    temporary.write_text(json.dumps(manifest, indent=1))
-    temporary.rename(folder / "ladder.json")
+    write_manifest(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``ladder.json``: from now on the ladder is complete."""
+    write_json(folder / "ladder.json", manifest)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file that is complete or not there."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.rename(path)

@@ -59,14 +59,28 @@ def load_state(path: Path) -> TrainingState | None:
         return None
 
 
+def capture_state(module: CausalLanguageModeling) -> TrainingState:
+    """State of a training between two steps. Its tensors are the module's own, not copies."""
+    module.flush_history()
+    optimizer: Any = module.optimizers()
+    return TrainingState(
+        step=module.step,
+        model=module.model.state_dict(),
+        optimizer=optimizer.optimizer.state_dict(),
+        random=torch.get_rng_state(),
+        history=module.history,
+        validation_losses=module.validation_losses,
+    )
+
+
 class StepCheckpoint(pl.Callback):
     """Saves the training state every ``seconds`` seconds, always between two optimizer steps.
 
     Never after the last step of an epoch: the validation that follows would be lost on resuming.
     """
 
-    def __init__(self, folder: Path, *, seconds: float, steps_per_epoch: int) -> None:
-        self.path = folder / FILE_NAME
+    def __init__(self, folder: Path, *, seconds: float, steps_per_epoch: int, name: str = FILE_NAME) -> None:
+        self.path = folder / name
         self.seconds = seconds
         self.steps_per_epoch = steps_per_epoch
         self._last = time.monotonic()
@@ -79,17 +93,7 @@ class StepCheckpoint(pl.Callback):
 
     def save(self, module: CausalLanguageModeling) -> None:
         """Save now."""
-        module.flush_history()
-        optimizer: Any = module.optimizers()
-        state = TrainingState(
-            step=module.step,
-            model=module.model.state_dict(),
-            optimizer=optimizer.optimizer.state_dict(),
-            random=torch.get_rng_state(),
-            history=module.history,
-            validation_losses=module.validation_losses,
-        )
-        save_state(self.path, state)
+        save_state(self.path, capture_state(module))
         self._last = time.monotonic()
 
 

@@ -8,7 +8,9 @@ from pretune.config.science import Stage
 
 
 def warmup_steps(stage: Stage, total: int) -> int:
-    """Steps of the linear warm-up: ``warmup_ratio`` of all, rounded up as transformers' trainer does."""
+    """Steps of the linear warm-up: ``warmup_steps``, else ``warmup_ratio`` of all, rounded up as transformers does."""
+    if stage.warmup_steps is not None:
+        return stage.warmup_steps
     return math.ceil(stage.warmup_ratio * total)
 
 

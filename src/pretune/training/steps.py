@@ -113,6 +113,24 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> MicroBatch:
     }
 
 
+def make_window_step(input_ids: torch.Tensor, *, micro_batch: int | None = None) -> StepBatch:
+    """One pre-training step over windows [rows, length]; every token but the first of each window is supervised."""
+    rows, length = input_ids.shape
+    batches = []
+    for part in torch.split(input_ids, micro_batch or rows):
+        row, column = torch.meshgrid(torch.arange(len(part)), torch.arange(length - 1), indexing="ij")
+        batches.append(
+            {
+                "input_ids": part,
+                "attention_mask": torch.ones_like(part),
+                "rows": row.reshape(-1),
+                "columns": column.reshape(-1),
+                "targets": part[:, 1:].reshape(-1),
+            }
+        )
+    return StepBatch(micro_batches=batches, tokens=rows * (length - 1), positions=rows * length)
+
+
 class WindowSteps:
     """Iterable over pre-training steps: each holds ``batch_size`` windows of a token stream, every token supervised.
 
@@ -133,18 +151,8 @@ class WindowSteps:
             windows = list(itertools.islice(self.windows, self.batch_size))
             if len(windows) < self.batch_size:
                 raise self._text_ends()
-            input_ids = torch.tensor(windows)
-            rows, length = input_ids.shape
-            row, column = torch.meshgrid(torch.arange(rows), torch.arange(length - 1), indexing="ij")
-            batch = {
-                "input_ids": input_ids,
-                "attention_mask": torch.ones_like(input_ids),
-                "rows": row.reshape(-1),
-                "columns": column.reshape(-1),
-                "targets": input_ids[:, 1:].reshape(-1),
-            }
             self._next += 1
-            yield StepBatch(micro_batches=[batch], tokens=rows * (length - 1), positions=rows * length)
+            yield make_window_step(torch.tensor(windows))
 
     def _text_ends(self) -> DataError:
         return DataError(
