@@ -118,7 +118,6 @@ NO_SCIENCE_OF_TRAINING = {
     "optimizer.fused",
     "shot_sampling",
     "shot_seed",
-    "stage.decay_ratio",
     "stage.save_steps",
     "stage.sequence_length",
     "study_dir",
