@@ -11,7 +11,7 @@ from pretune.errors import DataError
 from support.configs import NLI, change, option_names, read_option
 from support.rows import HIDDEN, NEEDED, ROWS
 
-HUB_TASKS = [name for name in option_names("task") if not name.startswith("pico/")]
+HUB_TASKS = [name for name in option_names("task") if not name.startswith("pico/") and name != "heldout"]
 LABELS = {
     **dict.fromkeys(
         ("mnli", "mnli_mismatched", "gpt3nli", "snli", "anli", "anli_r1", "anli_r2", "anli_r3"),
