@@ -30,7 +30,7 @@ ORIGINAL_ONLY = ("listing", "listing_instruct", "listing_io")
 
 
 def examples_of(task: Task) -> list[Example]:
-    rows = SOURCES["pico"](task, task.eval_split)[:20] if task.source == "pico" else ROWS[task.name]
+    rows = SOURCES["pico"](task, task.eval_split)[:20] if task.source == "pico" else ROWS.get(task.name, ROWS["c4"])
     read = [choose_reader(task)(row, task, str(index)) for index, row in enumerate(rows)]
     return [prepare(task, example) for example in read if is_complete(example)]
 
