@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pretune.analysis import dichotomy, gains, noise, trends
+from pretune.analysis import (
+    dichotomy,
+    exchange,
+    format_slopes,
+    gains,
+    inflections,
+    mitigation,
+    noise,
+    rate_trends,
+    sensitivity,
+    trends,
+)
 from pretune.analysis.inputs import Inputs
 from pretune.errors import suggest
 
@@ -41,6 +52,11 @@ class Outcome:
     analysis: Analysis
     table: pd.DataFrame
     note: str = ""
+
+
+def _find_inflections(inputs: Inputs) -> pd.DataFrame:
+    parts = [part for part in (inputs.series, inputs.text_series, inputs.probes) if len(part)]
+    return inflections.find_inflections(pd.concat(parts, ignore_index=True) if parts else inputs.series)
 
 
 CATALOGUE: tuple[Analysis, ...] = (
@@ -117,6 +133,102 @@ CATALOGUE: tuple[Analysis, ...] = (
         source=AMURO_CHAR + ", 'latent improvement'",
         columns=gains.LATENT,
         compute=lambda inputs: gains.find_latent_gains(inputs.headline, inputs.noise, inputs.trends),
+    ),
+    Analysis(
+        name="exchange",
+        title="Transfer and forgetting between kinds of tasks",
+        question="What does training on one kind of task do to another: classification to generation, and back?",
+        method="Mean of tuned − base over pairs of training and evaluated task, with Student's t interval over pairs; "
+        "the study's ratio (mean relative change) over cells beside it. Assumes that the pairs stand for others.",
+        caveats=(
+            "The ratio explodes where a base score is near zero: read the difference first.",
+            "Few pairs give wide intervals; one pair gives none.",
+        ),
+        needs="training task that is evaluated before and after",
+        source=AMURO_CHAR + ", section 6 (forgetting, MRC)",
+        columns=exchange.EXCHANGE,
+        compute=lambda inputs: exchange.summarise_transfer(inputs.transfer, inputs.measures),
+    ),
+    Analysis(
+        name="format_slopes",
+        title="Sensitivity to the prompt format",
+        question="Does more pre-training make the score depend less on the wording of the prompt?",
+        method="Best − worst format against pre-training by least squares on the logarithmic axis, Student's t "
+        "interval, Holm-corrected; over the same formats at every checkpoint. Assumes independent, equal errors.",
+        caveats=(
+            "The spread of noisy scores is never zero: compare it with noise_spread.",
+            "It grows with the number of formats: compare rows with the same formats only.",
+        ),
+        needs="task that was evaluated in two prompt formats",
+        source=AMURO_CHAR + ", section 5 (task format)",
+        columns=format_slopes.FORMAT_SLOPES,
+        compute=lambda inputs: format_slopes.fit_format_slopes(inputs.formats, inputs.checkpoints, inputs.noise),
+    ),
+    Analysis(
+        name="inflections",
+        title="Inflection: more pre-training, worse models",
+        question="From which checkpoint on does more pre-training make the tuned or the disturbed model worse?",
+        method="Largest standardised fall from any window of the curve to its end, against its distribution on a flat "
+        "curve (so that the choice of the peak is part of the test), Holm-corrected; noise from seeds, else from the "
+        "scatter about the curve. The place: a broken line with free slopes and a bootstrap interval, or the "
+        "neighbours of the peak.",
+        caveats=(
+            "Annealed and un-annealed checkpoints are never in one curve; intermediate checkpoints of one run stand at "
+            "different learning rates, which alone can move their scores.",
+            "A fall within the noise cannot be seen: 'no decline shown' is no proof of none.",
+            "p_naive shows what forgetting the selection would have claimed; it is not a result.",
+        ),
+        needs="curves over checkpoints",
+        source=OVERTRAINED + ", sections 2 and 3",
+        columns=inflections.INFLECTIONS,
+        compute=_find_inflections,
+    ),
+    Analysis(
+        name="sensitivity",
+        title="Progressive sensitivity",
+        question="Does the same disturbance – noise of one size, fine-tuning at one rate – do more damage later on?",
+        method="Damage against pre-training by least squares on the logarithmic axis, one slope per size or rate, "
+        "Student's t interval, Holm-corrected; Kendall's tau beside it. Assumes independent errors of equal size.",
+        caveats=(
+            "The size of noise means what the probe's normalisation says: compare sizes within one variant only.",
+            "A straight line is a summary: a damage that only starts late has a small slope.",
+        ),
+        needs="probe that reports a damage, nor a loss on pre-training text before and after fine-tuning",
+        source=OVERTRAINED + ", section 3.3 and 3.4.1",
+        columns=sensitivity.SENSITIVITY,
+        compute=lambda inputs: sensitivity.fit_sensitivity(inputs.probes, inputs.forgetting_every_rate),
+    ),
+    Analysis(
+        name="rate_trends",
+        title="Best learning rate over pre-training",
+        question="Does the best learning rate of fine-tuning stay, fall slowly or fall quickly with pre-training?",
+        method="log2 of the rate that is best on validation rows (between grid points by a parabola) against "
+        "pre-training, least squares, Student's t interval; classed by conventions on the slope.",
+        caveats=(
+            "A best rate at the edge of the grid only bounds the optimum: widen the grid.",
+            "Validation scores are noisy; where several rates are equally good the best one is a toss.",
+        ),
+        needs="training with several learning rates and validation scores",
+        source=OVERTRAINED + ", figure 5",
+        columns=rate_trends.RATE_TRENDS,
+        compute=lambda inputs: rate_trends.fit_rate_trends(inputs.rates, inputs.checkpoints),
+    ),
+    Analysis(
+        name="mitigation",
+        title="Mitigation",
+        question="What do a lower learning rate or a regulariser cost on the task, and what do they save elsewhere?",
+        method="Each arm of a training against the unregularised one at its chosen rate: score on the task, rise of "
+        "the loss on pre-training text; unpaired intervals; the arms that no other beats in both are marked.",
+        caveats=(
+            "Nothing is corrected for the number of arms.",
+            "Arms with one seed may differ by the luck of a run: see the noise floor.",
+        ),
+        needs="training with several arms (learning rates, regularisers) evaluated on its own task",
+        source=OVERTRAINED + ", section 3.5; Watts et al. (arXiv 2605.02105)",
+        columns=mitigation.MITIGATION,
+        compute=lambda inputs: mitigation.tabulate_mitigation(
+            inputs.every_rate, inputs.forgetting_every_rate, inputs.rates
+        ),
     ),
 )
 

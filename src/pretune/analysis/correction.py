@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
+
+from pretune.evaluation.significance import holm
 
 
 def correct(p_values: pd.Series, families: Sequence[pd.Series] = ()) -> pd.Series:
@@ -17,7 +18,4 @@ def correct(p_values: pd.Series, families: Sequence[pd.Series] = ()) -> pd.Serie
 
 
 def _adjust(values: pd.Series) -> pd.Series:
-    made = values.dropna().sort_values(kind="stable")
-    factors = np.arange(len(made), 0, -1)
-    adjusted = np.minimum(np.maximum.accumulate(made.to_numpy() * factors), 1.0)
-    return pd.Series(adjusted, index=made.index, dtype="float64").reindex(values.index)
+    return pd.Series(holm(values.to_numpy()), index=values.index, dtype="float64")

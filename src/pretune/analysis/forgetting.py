@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from pretune.analysis.averaging import subtract
+from pretune.analysis.choosing import SETTING
 from pretune.analysis.comparison import compare
 from pretune.analysis.metrics import TEXT_METRICS, Primary, find_text_tasks
 
 FORGETTING = [
-    "family", "checkpoint", "step", "tokens", "annealed", "position", "train_task", "eval_task", "setting", "lr",
+    "family", "checkpoint", "step", "tokens", "annealed", "position", "train_task", "eval_task", *SETTING,
+    "setting", "lr",
     "lr_chosen_by", "seeds", "metric", "scorer", "base", "base_low", "base_high", "tuned", "tuned_low", "tuned_high",
     "change", "change_low", "change_high", "base_runs", "tuned_runs",
 ]  # fmt: skip
@@ -23,12 +25,17 @@ def build_forgetting(table: pd.DataFrame, primary: Primary, *, every_rate: bool 
     has for text tasks. Text that was only measured on base models has a null ``train_task``. Learning rates are
     the chosen ones, or all of them with ``every_rate``.
     """
-    texts = find_text_tasks(table)
-    present = set(table.loc[table["eval_task"].isin(texts), "metric"].dropna())
-    metric = next((name for name in TEXT_METRICS if name in present), None)
-    rows = compare(table, primary, every_rate=every_rate, text_metric=metric)
-    rows = rows[rows["eval_task"].isin(texts) & (rows["metric"] == metric)].reset_index(drop=True)
+    rows = compare_texts(table, primary, every_rate=every_rate)
     for name, values in zip(("", "_low", "_high"), subtract(rows, "tuned", "base"), strict=True):
         rows[f"change{name}"] = values
     keys = ["family", "checkpoint", "train_task", "eval_task", "setting", "lr"]
     return rows.drop_duplicates(keys)[FORGETTING].reset_index(drop=True)
+
+
+def compare_texts(table: pd.DataFrame, primary: Primary, *, every_rate: bool = False) -> pd.DataFrame:
+    """Return :func:`compare`'s rows for pre-training text, by the first of :data:`TEXT_METRICS` that the table has."""
+    texts = find_text_tasks(table)
+    present = set(table.loc[table["eval_task"].isin(texts), "metric"].dropna())
+    metric = next((name for name in TEXT_METRICS if name in present), None)
+    rows = compare(table, primary, every_rate=every_rate, text_metric=metric)
+    return rows[rows["eval_task"].isin(texts) & (rows["metric"] == metric)].reset_index(drop=True)

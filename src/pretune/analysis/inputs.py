@@ -10,11 +10,15 @@ import pandas as pd
 from pretune.analysis.choosing import validate_rates
 from pretune.analysis.cleaning import clean
 from pretune.analysis.comparison import compare
-from pretune.analysis.forgetting import build_forgetting
+from pretune.analysis.disturbed import build_probes
+from pretune.analysis.forgetting import build_forgetting, compare_texts
+from pretune.analysis.formats import build_formats
 from pretune.analysis.headline import pick_evaluation
+from pretune.analysis.ladders import order_checkpoints
 from pretune.analysis.metrics import Measure, Primary, choose_measures, find_text_tasks
 from pretune.analysis.noise import measure_noise
 from pretune.analysis.series import build_series
+from pretune.analysis.transfer import derive_transfer
 from pretune.analysis.trends import find_trends
 
 
@@ -74,6 +78,31 @@ class Inputs:
     def forgetting_every_rate(self) -> pd.DataFrame:
         """Loss on pre-training text before and after, at every learning rate."""
         return build_forgetting(self.rows, self.primary, every_rate=True)
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """Tuned − base for every pair of training and evaluated task."""
+        return derive_transfer(self.headline)
+
+    @cached_property
+    def formats(self) -> pd.DataFrame:
+        """The score in every prompt format."""
+        return build_formats(self.rows, self.primary)
+
+    @cached_property
+    def checkpoints(self) -> pd.DataFrame:
+        """The checkpoints in the order of pre-training."""
+        return order_checkpoints(self.rows)
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """Probe measurements, averaged over seeds."""
+        return build_probes(self.rows)
+
+    @cached_property
+    def text_series(self) -> pd.DataFrame:
+        """Loss on pre-training text as curves, every learning rate one of its own (in ``setting``)."""
+        return build_series(compare_texts(self.rows, self.primary, every_rate=True))
 
     @cached_property
     def series(self) -> pd.DataFrame:

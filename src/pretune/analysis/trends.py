@@ -169,7 +169,7 @@ def _find_dense(curve: pd.DataFrame, p_shape: float) -> dict[str, object]:
     if low >= x[place] and high <= x[place + 1] and gaps[place] > WIDE_GAP * np.median(gaps):
         low, high = float(x[place]), float(x[place + 1])
     facts |= {"onset": fit.at, "onset_low": low, "onset_high": high, "plateau_level": fit.level}
-    facts |= _locate(curve, low, high)
+    facts |= locate(curve, low, high)
     if fit.at_end:
         return {**facts, "shape": "no plateau yet", "reason": "the interval of the onset reaches the last checkpoint"}
     return {**facts, "shape": "plateau"}
@@ -190,13 +190,13 @@ def _find_sparse(curve: pd.DataFrame) -> dict[str, object]:
         start -= 1
     if start == len(value) - 1:
         return {**facts, "shape": "no plateau yet", "reason": "the last two checkpoints differ by more than noise",
-                "onset_low": x[-1], **_locate(curve, x[-1], math.nan)}  # fmt: skip
+                "onset_low": x[-1], **locate(curve, x[-1], math.nan)}  # fmt: skip
     level = float(value[start:].mean())
     if start == 0:
         return {**facts, "shape": "flat", "plateau_level": level}
     low, high = float(x[start - 1]), float(x[start])
     return {**facts, "shape": "plateau", "onset_low": low, "onset_high": high, "plateau_level": level,
-            **_locate(curve, low, high)}  # fmt: skip
+            **locate(curve, low, high)}  # fmt: skip
 
 
 @lru_cache(maxsize=64)
@@ -205,8 +205,8 @@ def _range_of_noise(points: int) -> float:
     return float(stats.studentized_range.ppf(0.95, points, np.inf))
 
 
-def _locate(curve: pd.DataFrame, low: float, high: float) -> dict[str, object]:
-    """Say an interval of the axis in steps, tokens and checkpoints."""
+def locate(curve: pd.DataFrame, low: float, high: float, name: str = "onset") -> dict[str, object]:
+    """Say an interval of the axis in steps, tokens and checkpoints; the keys start with ``name``."""
     x = curve["x"].to_numpy(dtype=float)
     names = curve["checkpoint"].astype(str).to_numpy()
     facts: dict[str, object] = {}
@@ -217,8 +217,8 @@ def _locate(curve: pd.DataFrame, low: float, high: float) -> dict[str, object]:
             if math.isfinite(found) and curve["axis"].iloc[0].startswith("log2"):
                 positive = np.maximum(known, known[known > 0].min() / 2) if (known > 0).any() else known
                 found = float(2 ** np.interp(place, x, np.log2(positive))) if place > x[0] or known[0] > 0 else 0.0
-            facts[f"onset_{end}_{unit}"] = found
+            facts[f"{name}_{end}_{unit}"] = found
     before, beyond = np.flatnonzero(x <= low + 1e-9), np.flatnonzero(x >= high - 1e-9)
-    facts["onset_after"] = names[before[-1]] if len(before) else None
-    facts["onset_by"] = names[beyond[0]] if len(beyond) else None
+    facts[f"{name}_after"] = names[before[-1]] if len(before) else None
+    facts[f"{name}_by"] = names[beyond[0]] if len(beyond) else None
     return facts

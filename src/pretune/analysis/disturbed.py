@@ -1,0 +1,77 @@
+"""Curves over pre-training of disturbed models: probes, and text after fine-tuning at a fixed learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from pretune.analysis.ladders import CHECKPOINT, order_checkpoints
+from pretune.analysis.metrics import is_lower_better
+from pretune.analysis.series import SERIES, build_frame, name_annealing, place_on_axis
+
+PROBE = ["probe", "probe_variant", "magnitude"]
+WEIGHTS = ["family", "annealed", "state", "train_task", "eval_task", "lr"]
+
+PROBES: Mapping[str, str] = {
+    "family": SERIES["family"],
+    "annealed": SERIES["annealed"],
+    "state": "base or tuned: which weights were disturbed",
+    "train_task": "training task of tuned weights",
+    "lr": "learning rate of tuned weights",
+    "setting": "that rate in words; empty for base weights",
+    "eval_task": "what the disturbed model was measured on; null when the probe says nothing about it",
+    "probe": "the probe",
+    "probe_variant": "its variant",
+    "magnitude": "its size: γ of the noise, bits of a quantisation …",
+    "metric": "what was measured",
+    "checkpoint": SERIES["checkpoint"],
+    "step": SERIES["step"],
+    "tokens": SERIES["tokens"],
+    "position": SERIES["position"],
+    "axis": SERIES["axis"],
+    "x": SERIES["x"],
+    "value": "mean over probe seeds and training seeds",
+    "good": "the value with its sign turned where less is better",
+    "seed_sd": "standard deviation over probe seeds and training seeds",
+    "seeds": "values that were averaged",
+    "runs": "run ids behind the value",
+}
+
+LESS_IS_BETTER = ("increase", "sharpness", "curvature", "error", "degradation", "trace", "eigenvalue", "drop")
+"""Parts of names of probe metrics of which less is better, besides losses."""
+
+
+def build_probes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the probe rows of a cleaned table over seeds, one row per checkpoint; columns :data:`PROBES`."""
+    probes = rows[(rows["kind"] == "probe").fillna(False)].copy()
+    if probes.empty:
+        return build_frame([], PROBES)
+    probes["annealed"] = name_annealing(probes["annealed"])
+    probes["state"] = probes["state"].fillna("base")
+    by = [*WEIGHTS, *PROBE, "metric", "checkpoint"]
+    grouped = probes.groupby(by, dropna=False, sort=False)
+    table = grouped.agg(
+        value=("value", "mean"), seed_sd=("value", "std"), seeds=("value", "count"), runs=("run_id", "first")
+    ).reset_index()
+    repeated = table["seeds"] > 1
+    if repeated.any():
+        number = grouped.ngroup()
+        inside = number.isin(table.index[repeated])
+        joined = probes["run_id"].fillna("")[inside].groupby(number[inside]).agg(lambda ids: " ".join(sorted(set(ids))))
+        table["runs"] = table["runs"].where(~repeated, joined)
+    places = order_checkpoints(rows).drop(columns=["label", "annealed"])
+    table = place_on_axis(table.merge(places, on=CHECKPOINT, how="left"))
+    for name in ("value", "seed_sd"):
+        table[name] = table[name].astype("float64")
+    table["setting"] = [f"lr={lr:g}" if pd.notna(lr) else "" for lr in table["lr"]]
+    less = table["metric"].map(prefers_less).astype(bool)
+    table["good"] = np.where(less, -table["value"], table["value"])
+    return build_frame(table.sort_values([*by[:-1], "position"], kind="stable", ignore_index=True), PROBES)
+
+
+def prefers_less(metric: object) -> bool:
+    """Say whether a smaller value of a probe's metric is the better one."""
+    name = str(metric)
+    return is_lower_better(name) or any(part in name for part in LESS_IS_BETTER)
