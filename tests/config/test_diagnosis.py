@@ -56,7 +56,8 @@ def test_every_wrong_override_is_named_with_what_would_be_right(name: str, loade
 
 def test_several_values_need_a_sweep(loader: Any) -> None:
     (problem,) = diagnosed([*SOUND, "optimizer.lr=1e-3,1e-4"], loader)
-    assert str(problem) == "optimizer.lr=1e-3,1e-4: several values need -m"
+    expected = "several values need -m; one list is written optimizer.lr=[1e-3,1e-4]"
+    assert str(problem) == f"optimizer.lr=1e-3,1e-4: {expected}"
     assert diagnosed([*SOUND, "optimizer.lr=1e-3,1e-4"], loader, sweeping=True) == []
 
 

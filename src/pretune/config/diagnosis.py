@@ -86,7 +86,8 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
             yield Problem(key=key, value=value, message=message)
             continue
         if override.is_sweep_override() and not sweeping:
-            yield Problem(key=override.key_or_group, value=text.partition("=")[2], message="several values need -m")
+            key, value = override.key_or_group, text.partition("=")[2]
+            yield Problem(key=key, value=value, message=f"several values need -m; one list is written {key}=[{value}]")
         is_group = bool(loader.get_group_options(override.key_or_group, ObjectType.CONFIG))
         (choices if is_group else values).extend(single_values(override))
     valid: list[str] = []

@@ -124,3 +124,9 @@ class EvaluateConfig(Common):
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig(Common):
     """``report.py``: from the table of results to a page."""
+
+    compare: tuple[str, ...] = option(
+        (),
+        help="print a comparison of the first run with each other one instead: run_ids, their beginnings, 'base'",
+        scientific=False,
+    )

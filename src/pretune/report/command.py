@@ -1,4 +1,4 @@
-"""What ``report.py`` does: from a study folder to the page, and the lines that say where it is."""
+"""What ``report.py`` does: from a study folder to the page (or to a comparison of runs), and where the page is."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from pretune.results.table import load
 
 
 def run_report(composed: Any) -> int:
-    """Write the report of ``study_dir``; return the exit status."""
+    """Write the report of ``study_dir``, or compare the runs that ``compare`` names; return the exit status."""
     config = freeze(ReportConfig, composed)
     validate([config])
     study = Study(config.study_dir)
     if not study.runs.is_dir():
         raise UsageError(f"study_dir={config.study_dir}: there are no results in {study.root}; run train.py first")
+    if config.compare:
+        from pretune.report.comparing import print_comparison
+
+        print_comparison(study.root, config.compare)
+        return 0
     from pretune.report import write_report
 
     table = load(study.root)
