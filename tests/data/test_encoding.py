@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizer
 from pretune.data.encoding import Encoder, boundary
 from pretune.data.examples import Example, Prompt
 from pretune.data.rendering import render
+from pretune.data.training_rows import encode_training_rows
 from pretune.errors import DataError
 from pretune.evaluation import evaluate
 from pretune.training.finetune import encode_rows
@@ -230,3 +231,18 @@ def test_training_and_evaluation_read_the_same_tokens(kind, monkeypatch):
         prompt = render(example, FORMAT, task)
         assert row.ids[-1] == tokenizer.eos_token_id
         assert (prompt.completions[prompt.gold], row.ids[:-1], row.context) in evaluated
+
+
+def test_plain_texts_are_learnt_whole_between_the_tokens_that_divide_documents():
+    task = change(change(NLI, "answer", "language"), "family", "text")
+    for kind in ("bpe", "metaspace"):
+        encoder = make_encoder(kind, max_length=40)
+        end = encoder.tokenizer.eos_token_id
+        examples = [Example(id="0", target="a robin sat"), Example(id="1", target="a robin sat " * 30)]
+        short, long = encode_training_rows(encoder, examples, task=task, format_=FORMAT)
+        tokens = encoder.tokenizer("a robin sat", add_special_tokens=False)["input_ids"]
+        assert short.ids == (*(encoder.bos or (end,)), *tokens, end)
+        assert short.supervised() == list(range(1, len(short.ids)))
+        assert len(long.ids) == 40
+        assert long.cut > 0
+        assert long.ids[-1] != end

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pretune.config.options import option
 from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
-MODES = ("run", "plan")
+MODES = ("run", "plan", "show")
 SHOT_SAMPLING = ("fixed",)
 
 

@@ -121,15 +121,19 @@ class Encoder:
         return Encoded(ids=tuple(ids), context=spans[0][0], cut=cut, spans=tuple(spans)) if spans else None
 
     def encode_texts(self, texts: Sequence[str]) -> list[Encoded]:
-        """Encode plain texts as documents, each with the end-of-text token; too long a text is cut, and loses it."""
+        """Encode plain texts as documents: between end-of-text tokens (the begin token first, where there is one).
+
+        All but the first token is learnt. Too long a text is cut, and loses the token at its end.
+        """
         end = self._end_id()
+        lead = self.bos or (end,)
         encoded = []
         for tokens in (
             self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else ()
         ):
-            ids = (*self.bos, *tokens, end)
+            ids = (*lead, *tokens, end)
             cut = max(len(ids) - self.max_length, 0)
-            encoded.append(Encoded(ids=ids[: self.max_length], context=0, cut=cut))
+            encoded.append(Encoded(ids=ids[: self.max_length], context=len(lead), cut=cut))
         return encoded
 
     def _end_id(self) -> int:

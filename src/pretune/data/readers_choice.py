@@ -121,7 +121,8 @@ def read_hellaswag(row: Row, task: Task, row_id: str) -> Example | None:
     label = text_of(row, "label", task)
     if label in HIDDEN:
         return None
-    context = f"{text_of(row, 'activity_label', task)}: {text_of(row, 'ctx', task)}"
+    activity, context = text_of(row, "activity_label", task), text_of(row, "ctx", task)
+    context = f"{activity}: {context}" if activity else context
     endings = [_clean_hellaswag(str(ending)) for ending in listed(column(row, "endings", task), "endings", task)]
     return chosen(task, row_id, {"context": _clean_hellaswag(context)}, endings, index_of(label, row_id, task))
 

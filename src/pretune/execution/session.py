@@ -96,11 +96,15 @@ class Session:
         return [cells.job for cells in self.grid.jobs]
 
     def shows_only(self) -> bool:
-        """Whether the command only lists its cells (``mode=plan``)."""
-        return self.grid.config.mode == "plan"
+        """Whether the command only shows something: its cells (``mode=plan``), or examples (``mode=show``)."""
+        return self.grid.config.mode in ("plan", "show")
 
     def show(self) -> int:
-        """List the cells with what is finished; nothing is run."""
+        """List the cells with what is finished, or show an example of each; nothing is run."""
+        if self.grid.config.mode == "show":
+            from pretune.execution.showing import show_examples
+
+            return show_examples(self.grid)
         from rich.table import Table
 
         console, study = make_console(), self.grid.study
