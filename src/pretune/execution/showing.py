@@ -73,8 +73,8 @@ def describe_cell(cell: Cell, job: Job, encoder: Encoder, load: LoadSplit) -> tu
         _, dropped = render_fitting(encoder, [example], task=task, format_=format_, shots=shots, reserve=reserve)
         shots = shots[dropped[0] :]
     asked = f"{len(prepared.shots)} shots" + (f", {len(shots)} fit" if len(shots) < len(prepared.shots) else "")
-    heading = (task.name, f"format {format_.name}", asked, row)
-    return heading, show_example(encoder, example, task=task, format_=format_, shots=shots)
+    parts = (task.name, f"format {format_.name}", asked, row)
+    return parts, show_example(encoder, example, task=task, format_=format_, shots=shots)
 
 
 class Encoders:
