@@ -52,7 +52,9 @@ def whole(tmp_path_factory):
 
 def test_page_tables_and_figures_are_there(whole):
     files, page = whole
-    assert {"headline", "reading", "transfer", "formats", "forgetting", "missing_cells", "runs"} <= set(files.tables)
+    assert {"headline", "transfer", "formats", "forgetting", "missing_cells", "runs", "trends", "noise"} <= set(
+        files.tables
+    )
     assert {"overview", "task-pico-nli", "task-pico-choice", "other-domain-pico-nli-ood-pico-nli",
             "formats-pico-nli", "loss-pico-text"} <= set(files.figures)  # fmt: skip
     for name, path in files.figures.items():
@@ -113,7 +115,7 @@ def test_policy_allows_this_style_and_script_alone(whole):
 def test_csv_files_equal_the_tables(whole):
     results = analyse(realistic_study(), PRIMARY)
     for name, path in whole[0].tables.items():
-        frame = getattr(results, name)
+        frame = results.tables[name]
         read = pd.read_csv(path, dtype=str, keep_default_na=False)
         assert list(read.columns) == list(frame.columns)
         assert len(read) == len(frame)
@@ -126,21 +128,34 @@ def test_csv_files_equal_the_tables(whole):
 
 def test_shown_numbers_are_those_of_the_tables(whole):
     files, page = whole
-    headline = pd.read_csv(files.tables["headline"])
-    last = headline[(headline["train_task"] == "pico/nli") & (headline["eval_task"] == "pico/nli")].iloc[-1]
-    assert f"pico/nli +{last['gain'] * 100:.1f}" in page
+    classes = pd.read_csv(files.tables["dichotomy"])
+    row = classes[classes["eval_task"] == "pico/nli"].iloc[0]
+    assert f"pico/nli +{row['gain'] * 100:.1f}" in page
     overview = files.figures["overview"].read_text(encoding="utf-8")
-    assert f"{last['base'] * 100:.1f} → {last['tuned'] * 100:.1f} (+{last['gain'] * 100:.1f} points)" in overview
+    assert f"{row['base_end'] * 100:.1f} → {row['tuned_end'] * 100:.1f} (+{row['gain'] * 100:.1f} points)" in overview
 
 
-def test_answer_says_what_was_planted(whole):
-    text = re.sub(r"<[^>]+>", "", whole[1].split('id="answer"')[1].split('id="tasks"')[0])
-    learnt = text.split("Learnt in pre-training")[1].split("Needs fine-tuning")[0]
-    needs = text.split("Needs fine-tuning")[1].split("What more pre-training")[0]
-    assert "pico/choice" in learnt
+def test_answer_is_five_sentences_that_say_what_was_planted(whole):
+    answer = whole[1].split('id="answer"')[1].split("</dl>")[0]
+    found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", answer, flags=re.DOTALL)
+    assert len(found) == 5
+    learnt, needs, when, costs, fragile = (re.sub(r"<[^>]+>", "", text) for _, text in found)
+    assert "pico/choice 5" in learnt
     assert "pico/nli" not in learnt
-    assert all(task in needs for task in ("pico/nli", "pico/paraphrase", "pico/question"))
-    assert "single seed" in text
+    assert all(f"{task} +" in needs for task in ("pico/nli", "pico/paraphrase", "pico/question"))
+    assert "differ from zero at 5 % after correction" in needs
+    assert when.startswith("The tuned score levels off on pico/chat (between step")
+    assert "Latent gain" in when
+    assert "pico/nli" in when.split("Latent gain")[1]
+    assert "loss on pre-training text by +0.47 nats per token" in costs
+    assert "of 3 formats" in fragile
+    assert "noise below" in fragile
+
+
+def test_every_figure_shows_the_noise_floor(whole):
+    for name, path in whole[0].figures.items():
+        text = path.read_text(encoding="utf-8")
+        assert "noise" in text.split("</style>")[1], name
 
 
 def test_same_table_gives_the_same_bytes_and_the_order_of_rows_is_nothing(tmp_path):

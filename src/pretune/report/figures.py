@@ -12,6 +12,7 @@ from pretune.analysis.reading import BOTH, FINE_TUNING, NEITHER, PRETRAINING, UN
 from pretune.report.axes import LadderAxis, build_value_axis
 from pretune.report.charts import Figure, name_file
 from pretune.report.curves import build_curve, collect, records, scaled, split_runs
+from pretune.report.floors import TWO_SCORES, Floors, floor_of_intervals
 from pretune.report.matrix import Matrix, MatrixCell
 from pretune.report.overview import Overview, OverviewRow
 from pretune.report.palette import COLOURS
@@ -34,44 +35,50 @@ TASK_DATA = [
 SPANNED = ("base", "base_low", "base_high", "tuned", "tuned_low", "tuned_high", "baseline")
 
 
-def draw_overview(reading: pd.DataFrame, headline: pd.DataFrame, colours: Colours) -> list[Figure]:
-    """Draw what pre-training moved and what fine-tuning added, one row per task of a reading, alike ones together."""
-    rows = reading.dropna(subset=["base_last"])
-    rows = rows.sort_values("reading", key=lambda names: names.map(ORDER.index), kind="stable")
-    if rows.empty:
+def draw_overview(dichotomy: pd.DataFrame, colours: Colours) -> list[Figure]:
+    """Draw what pre-training moved and what fine-tuning added, one row per task of a dichotomy, alike classes together.
+
+    A task that has annealed and un-annealed checkpoints is one row: the ladder with more checkpoints gives it, the
+    other one is a ring.
+    """
+    known = dichotomy.dropna(subset=["base_end"])
+    if known.empty:
         return []
+    keys = ["family", "eval_task", "setting"]
+    ordered = known.sort_values("checkpoints", ascending=False, kind="stable")
+    rows = ordered.drop_duplicates(keys)
+    aside = {tuple(row[key] for key in keys): row for row in records(ordered[ordered["annealed"] == "annealed"])}
+    rows = rows.sort_values(["family", "eval_task"], kind="stable")
+    rows = rows.sort_values("class", key=lambda names: names.map(ORDER.index), kind="stable")
     several = rows["family"].nunique() > 1
     drawn = []
     for row in records(rows.head(MOST_OVERVIEW)):
-        name = str(row["task"]) + (f" ({row['family']})" if several else "")
-        cells = headline[
-            (headline["family"] == row["family"])
-            & (headline["eval_task"] == row["task"])
-            & (headline["checkpoint"] == row["last"])
-            & (headline["setting"] == row["setting"])
-            & ((headline["train_task"] == row["task"]).fillna(False) | headline["train_task"].isna())
-        ]
-        has_gain = not is_null(row["gain_last"])
+        annealed = aside.get(tuple(row[key] for key in keys))
+        annealed = None if annealed is None or row["annealed"] == "annealed" else annealed
+        base_noise, tuned_noise = (scaled(row[f"{state}_noise_sd"], 100) for state in ("base", "tuned"))
         drawn.append(OverviewRow(
-            name=name + (f" [{row['setting']}]" if row["setting"] else ""),
-            colour=colours.get(str(row["task"]), 0),
-            reading=str(row["reading"]),
-            first=scaled(row["base_first"], 1), last=scaled(row["base_last"], 1),
-            tuned=scaled(row["tuned_last"], 1) if has_gain else math.nan,
-            baseline=scaled(row["baseline"], 1),
-            base_runs=split_runs(*cells["base_runs"]), tuned_runs=split_runs(*cells["tuned_runs"]),
+            name=str(row["eval_task"]) + (f" ({row['family']})" if several else "")
+            + (f" [{row['setting']}]" if row["setting"] else ""),
+            colour=colours.get(str(row["eval_task"]), 0), reading=f"{row['class']} – {row['because']}",
+            first=scaled(row["base_first"], 100), last=scaled(row["base_end"], 100),
+            tuned=scaled(row["tuned_end"], 100), baseline=scaled(row["baseline"], 100),
+            rise_floor=TWO_SCORES * base_noise, gain_floor=1.96 * math.hypot(base_noise, tuned_noise),
+            annealed_base=scaled(annealed["base_end"], 100) if annealed else math.nan,
+            annealed_tuned=scaled(annealed["tuned_end"], 100) if annealed else math.nan,
+            base_runs=split_runs(row["base_runs"]), tuned_runs=split_runs(row["tuned_runs"]),
         ))  # fmt: skip
-    chart = Overview(
-        title="What pre-training moved, what fine-tuning added",
-        rows=tuple(drawn), left_out=max(len(rows) - MOST_OVERVIEW, 0),
-    )  # fmt: skip
-    return [Figure(name="overview", chart=chart, data=rows)]
+    chart = Overview(title="What pre-training moved, what fine-tuning added", rows=tuple(drawn),
+                     left_out=max(len(rows) - MOST_OVERVIEW, 0))  # fmt: skip
+    return [Figure(name="overview", chart=chart, data=known)]
 
 
-def draw_tasks(rows: pd.DataFrame, ladders: Ladders, colours: Colours, *, prefix: str) -> list[Figure]:
+def draw_tasks(
+    rows: pd.DataFrame, ladders: Ladders, colours: Colours, floors: Floors, trends: pd.DataFrame, *, prefix: str
+) -> list[Figure]:
     """Draw one panel per (family, evaluated task, training task) of some rows of a headline: base and tuned.
 
-    The vertical axis is 0 to 100 for accuracy and exact match; panels of any other metric share one axis.
+    The vertical axis is 0 to 100 for accuracy and exact match; panels of any other metric share one axis. Shaded: the
+    interval in which the plateau of the tuned curve begins, or of the base curve of a task that was not trained on.
     """
     figures = []
     limits = {
@@ -101,11 +108,32 @@ def draw_tasks(rows: pd.DataFrame, ladders: Ladders, colours: Colours, *, prefix
             axis=limits[metric],
             level=float(level.mean()) * points_per_unit(metric) if len(level) else None,
             digits=1 if points_per_unit(metric) == 100 else 3,
+            floor=_largest_floor(group, floors),
+            span=_find_onset(trends, str(family), str(task), trained),
+            span_label="plateau begins",
         )
         name = name_file(prefix, family if several else "", task, "" if trained == task else trained)
         tuned = [curve for curve in panel.curves if curve.state == "tuned"]
         figures.append(Figure(name=name, chart=panel, data=group[TASK_DATA], legend=len(tuned) > 1))
     return figures
+
+
+def _largest_floor(group: pd.DataFrame, floors: Floors) -> float | None:
+    """Return the larger one of the noise floors of the base and the tuned curves of a panel."""
+    curves = group[["family", "eval_task", "train_task", "setting"]].drop_duplicates()
+    return floors.largest(
+        floors.find(family=row["family"], state=state, task=row["eval_task"], training=row["train_task"],
+                    setting=row["setting"])
+        for row in records(curves) for state in ("base", "tuned")
+    )  # fmt: skip
+
+
+def _find_onset(trends: pd.DataFrame, family: str, task: str, training: str | None) -> tuple[str, str] | None:
+    """Return the checkpoints between which the plateau of a curve begins, if exactly one curve has one."""
+    own = trends[(trends["family"] == family) & (trends["eval_task"] == task) & (trends["shape"] == "plateau")]
+    own = own[own["train_task"].isna()] if training is None else own[(own["train_task"] == training).fillna(False)]
+    own = own.dropna(subset=["onset_after", "onset_by"])
+    return (str(own["onset_after"].iloc[0]), str(own["onset_by"].iloc[0])) if len(own) == 1 else None
 
 
 def _base_and_tuned(group: pd.DataFrame, metric: str, colour: int) -> tuple[Curve, ...]:
@@ -122,8 +150,11 @@ def _base_and_tuned(group: pd.DataFrame, metric: str, colour: int) -> tuple[Curv
     return tuple(curves)
 
 
-def draw_gains(rows: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[Figure]:
-    """Draw, per family, what fine-tuning adds at each checkpoint: one curve per task trained on, in points."""
+def draw_gains(rows: pd.DataFrame, ladders: Ladders, colours: Colours, gains: pd.DataFrame) -> list[Figure]:
+    """Draw, per family, what fine-tuning adds at each checkpoint: one curve per task trained on, in points.
+
+    The band about zero is the noise floor of the median task of ``gains``.
+    """
     shares = rows["metric"].map(lambda name: points_per_unit(str(name)) == 100).astype(bool)
     known = rows[shares & rows["gain"].notna()]
     figures = []
@@ -137,10 +168,15 @@ def draw_gains(rows: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[F
                 shape=number, runs=["base_runs", "tuned_runs"], label=label, signed=True,
             ))  # fmt: skip
         values = collect(group, ("gain", "gain_low", "gain_high"), "accuracy")
+        noise = gains.loc[(gains["family"] == family) & (gains["relation"] == "in_domain"), "noise_sd"]
+        noise = noise.dropna().astype(float)
+        floor = float(noise.median()) * 196 if len(noise) else floor_of_intervals(group, ("gain",), 100 / math.sqrt(2))
         panel = Panel(
             title="What fine-tuning adds" + (f" ({family})" if several else ""),
             subtitle="tuned − base, points (for every metric from 0 to 100)",
             curves=tuple(curves), ladder=ladders[str(family)], axis=build_value_axis(values, from_zero=True),
+            floor=floor,
+            floor_label="noise floor of the median task",
             about_zero=True, width=780, height=340, right=_label_room(curves),
         )  # fmt: skip
         figures.append(Figure(name=name_file("gain", family if several else ""), chart=panel, data=group[TASK_DATA],
@@ -153,7 +189,10 @@ def _label_room(curves: list[Curve]) -> float:
 
 
 def draw_matrix(transfer: pd.DataFrame) -> list[Figure]:
-    """Draw, per family, training task × evaluated task at the last checkpoint: tuned − base."""
+    """Draw, per family, training task × evaluated task at the last checkpoint: tuned − base.
+
+    ``transfer`` has ``p_holm`` and ``noise_sd`` beside each difference.
+    """
     figures = []
     several = transfer["family"].nunique() > 1
     for family, own in transfer.groupby("family", sort=False):
@@ -169,7 +208,7 @@ def draw_matrix(transfer: pd.DataFrame) -> list[Figure]:
             + (f" · {setting}" if setting else ""),
             rows=tuple(trained), columns=tuple(evaluated),
             cells=tuple(tuple(cells.get((row, column)) for column in evaluated) for row in trained),
-            note="* interval excludes zero, one by one · outlined: the training task and its twins",
+            note="* differs from zero (5 %, Holm) · grey: within the noise · outlined: the task trained on, its twins",
         )  # fmt: skip
         figures.append(Figure(name=name_file("transfer", family if several else ""), chart=chart, data=last))
     return figures
@@ -180,7 +219,7 @@ def _matrix_cell(row: Mapping[str, object]) -> MatrixCell:
                           higher_is_better=bool(row["higher_is_better"]))  # fmt: skip
     shade = next((name for name in told.class_.split() if name.startswith(("up", "down"))), "")
     return MatrixCell(
-        text=told.text, shade=shade, hover=told.hover, runs=told.runs,
+        text=told.text, shade=shade, hover=told.hover, runs=told.runs, faint="faint" in told.class_.split(),
         outlined=row["relation"] in ("in_domain", "out_of_domain"),
     )  # fmt: skip
 
@@ -206,13 +245,14 @@ def draw_text_losses(forgetting: pd.DataFrame, ladders: Ladders, colours: Colour
             subtitle=label_metric(metric) + ", before and after fine-tuning",
             curves=tuple(curves), ladder=ladders[str(family)],
             axis=build_value_axis(collect(group, SPANNED, metric)), digits=2,
+            floor=floor_of_intervals(group, ("base", "tuned")),
         )  # fmt: skip
         name = name_file("loss", family if several else "", text)
         figures.append(Figure(name=name, chart=panel, data=group, legend=True))
     return figures
 
 
-def draw_spreads(formats: pd.DataFrame, ladders: Ladders, colours: Colours) -> list[Figure]:
+def draw_spreads(formats: pd.DataFrame, ladders: Ladders, colours: Colours, floors: Floors) -> list[Figure]:
     """Draw the spread over formats of each fine-tuned task, before and after."""
     rows = formats.dropna(subset=["spread"])
     tuned_tasks = set(rows.loc[rows["state"] == "tuned", "eval_task"])
@@ -237,6 +277,10 @@ def draw_spreads(formats: pd.DataFrame, ladders: Ladders, colours: Colours) -> l
             title=f"{task} ({family})" if several else str(task),
             subtitle=f"best − worst of {int(group['formats'].max())} formats, points",
             curves=tuple(curves), ladder=ladders[str(family)], axis=axis,
+            floor=floors.largest(
+                floors.find(family=family, state=state, task=task, training=task, setting=setting)
+                for state in ("base", "tuned") for setting in group["setting"].unique()
+            ),
         )  # fmt: skip
         name = name_file("formats", family if several else "", task)
         figures.append(Figure(name=name, chart=panel, data=group, legend=len(curves) > 2))

@@ -90,5 +90,7 @@ def _draw_cell(cell: MatrixCell | None, column: int, x: float, y: float) -> Mark
         return element("text", "–", x=middle, y=y + 17, class_="tick middle")
     box = element("rect", x=x + 1, y=y + 1, width=CELL_WIDTH - 2, height=CELL_HEIGHT - 2, rx=3,
                   class_=f"cell {cell.shade}{' own' if cell.outlined else ''}".replace("  ", " "))  # fmt: skip
-    text = element("text", cell.text, x=middle, y=y + 17, class_="middle number" + (" faint" if cell.faint else ""))
+    text = element(
+        "text", cell.text, x=middle, y=y + 17, class_="middle number" + (" faint-number" if cell.faint else "")
+    )
     return element("g", element("title", cell.hover), box, text, class_="point", data_point=column)

@@ -13,7 +13,6 @@ import jinja2
 from markupsafe import Markup, escape
 
 from pretune.analysis.metrics import label_metric
-from pretune.analysis.reading import Margins
 from pretune.report.charts import Figure
 from pretune.report.panels import Curve, Panel
 from pretune.report.results import Results
@@ -51,19 +50,18 @@ def render_page(
         "script": Markup(script),
         "policy": "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{hash_source(style)}'; script-src '{hash_source(script)}'",
-        "findings": state_findings(results.reading, results.transfer, results.formats, results.forgetting),
+        "findings": state_findings(results),
         "overview": overview,
         "sections": sections,
         "tables": list(results.tables),
         "key": _draw_key(sections),
+        "key_at": next((section.id for section in sections if section.figures), ""),
         "swatch": _draw_swatch,
         "runs": index,
         "missing": view_plain(results.missing_cells, "Missing cells"),
         "missing_total": len(results.missing_cells),
         "facts": _state_facts(results, study),
         "notes": results.notes,
-        "margins": Margins(),
-        "one_seed": bool(len(seeds)) and int(seeds.max()) == 1,
         "several_seeds": bool(len(seeds)) and int(seeds.max()) > 1,
         "not_chosen": bool(results.learning_rates["chosen_by"].astype(str).str.startswith("not chosen").any()),
         "measures": [

@@ -67,6 +67,7 @@ class Panel:
     level_label: str = "trivial baseline"
     digits: int = 1
     floor: float | None = None
+    floor_label: str = "noise floor"
     about_zero: bool = False
     span: tuple[str, str] | None = None
     span_label: str = ""
@@ -181,16 +182,17 @@ def _draw_floor(panel: Panel) -> Markup:
     size = panel.floor
     if size is None or not math.isfinite(size) or size <= 0:
         return Markup("")
-    hover = f"noise floor: differences below {write_number(size, panel.digits)} are not worth reading"
-    text = f"noise floor {write_number(size, panel.digits)}"
+    hover = f"{panel.floor_label}: differences below {write_number(size, panel.digits)} are not worth reading"
+    text = f"{panel.floor_label} {write_number(size, panel.digits)}"
     if panel.about_zero:
         top, bottom = (panel.y(min(max(v, panel.axis.low), panel.axis.high)) for v in (size, -size))
         band = element("rect", x=LEFT, y=top, width=panel.end - LEFT, height=bottom - top, class_="floor-band")
-        label = element("text", text, x=LEFT + 3, y=bottom + 11, class_="tick faint halo")
+        x, y = _find_place(panel, 5.0 * len(text), [(x, y) for y in (top - 11, bottom + 2) for x in (0.0, 1.0)])
+        label = element("text", text, x=x, y=y + 9, class_="tick faint halo")
         return element("g", element("title", hover), band, label, class_="floor")
     height = min(abs(panel.y(size) - panel.y(0.0)), panel.bottom - TOP - 4)
-    room = 5.4 * len(text) + 14
-    x, y = _find_corner(panel, room, max(height, 12.0))
+    places = [(x, y) for y in (TOP + 4, panel.bottom - max(height, 12.0) - 6) for x in (0.0, 1.0)]
+    x, y = _find_place(panel, 5.4 * len(text) + 14, places, max(height, 12.0))
     bar = [
         element("line", x1=x, x2=x, y1=y, y2=y + height, class_="floor-bar"),
         *(element("line", x1=x - 3, x2=x + 3, y1=end, y2=end, class_="floor-bar") for end in (y, y + height)),
@@ -199,8 +201,13 @@ def _draw_floor(panel: Panel) -> Markup:
     return element("g", element("title", hover), *bar, label, class_="floor")
 
 
-def _find_corner(panel: Panel, width: float, height: float) -> tuple[float, float]:
-    """Return the upper left end of a ``width`` × ``height`` box in the corner with the fewest points about it."""
+def _find_place(
+    panel: Panel, width: float, places: list[tuple[float, float]], height: float = 12.0
+) -> tuple[float, float]:
+    """Return the upper left end of the box of ``width`` × ``height`` that has the fewest points about it.
+
+    ``places`` are (0: at the left end of the plot, 1: at its right end; upper end).
+    """
     taken = [
         (panel.x(point.checkpoint), panel.y(end))
         for curve in panel.curves
@@ -208,14 +215,16 @@ def _find_corner(panel: Panel, width: float, height: float) -> tuple[float, floa
         for end in (point.value, point.low, point.high)
         if math.isfinite(end)
     ]
-    top, bottom = TOP + 4, panel.bottom - height - 6
-    corners = [(LEFT + 8, top), (panel.end - width, bottom), (panel.end - width, top), (LEFT + 8, bottom)]
+    boxes = [
+        (LEFT + 8 if side == 0 else panel.end - width, y)
+        for side, y in places if TOP <= y <= panel.bottom - height
+    ]  # fmt: skip
 
-    def crowd(corner: tuple[float, float]) -> int:
-        x, y = corner
+    def crowd(box: tuple[float, float]) -> int:
+        x, y = box
         return sum(x - 12 <= a <= x + width + 12 and y - 12 <= b <= y + height + 12 for a, b in taken)
 
-    return min(corners, key=crowd)
+    return min(boxes, key=crowd) if boxes else (LEFT + 8, TOP + 4)
 
 
 def _draw_series(panel: Panel, number: int, label: tuple[float, str] | None) -> Markup:

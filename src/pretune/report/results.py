@@ -7,15 +7,13 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from pretune.analysis.choosing import validate_rates
+from pretune.analysis.catalogue import Outcome, run_analyses
 from pretune.analysis.cleaning import clean
 from pretune.analysis.coverage import count_cells, list_missing
-from pretune.analysis.forgetting import build_forgetting
 from pretune.analysis.formats import build_formats
-from pretune.analysis.headline import build_headline
+from pretune.analysis.inputs import Inputs
 from pretune.analysis.ladders import order_checkpoints
-from pretune.analysis.metrics import Measure, Primary, choose_measures
-from pretune.analysis.reading import read_tasks
+from pretune.analysis.metrics import Measure, Primary
 from pretune.analysis.transfer import derive_transfer
 from pretune.errors import DataError
 
@@ -24,11 +22,10 @@ from pretune.errors import DataError
 class Results:
     """The tables of all analyses, and facts about the results table; each table is also a CSV file of its own.
 
-    ``runs`` has one row per run id of the table: what it was a run of.
+    ``outcomes`` are those of the catalogue, by name. ``runs`` says what each run id of the table was a run of.
     """
 
     headline: pd.DataFrame
-    reading: pd.DataFrame
     transfer: pd.DataFrame
     formats: pd.DataFrame
     forgetting: pd.DataFrame
@@ -36,6 +33,7 @@ class Results:
     missing_cells: pd.DataFrame
     checkpoints: pd.DataFrame
     runs: pd.DataFrame
+    outcomes: Mapping[str, Outcome]
     measures: Mapping[str, Measure]
     cells: Mapping[str, int]
     notes: tuple[str, ...]
@@ -44,7 +42,12 @@ class Results:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by the name of their file."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, pd.DataFrame)}
+        tables = {name: value for name, value in values.items() if isinstance(value, pd.DataFrame)}
+        return tables | {name: outcome.table for name, outcome in self.outcomes.items()}
+
+    def find(self, name: str) -> pd.DataFrame:
+        """Return the table of an analysis of the catalogue."""
+        return self.outcomes[name].table
 
 
 RUN_FACTS = [
@@ -67,21 +70,20 @@ def analyse(table: pd.DataFrame, primary: Primary) -> Results:
             f"the results table holds no evaluation with a finite value (kinds of rows: {', '.join(kinds) or 'none'}): "
             "there is nothing to report"
         )
-    measures = choose_measures(rows, primary)
-    headline = build_headline(rows, primary)
+    inputs = Inputs(table=rows, primary=primary)
     return Results(
-        headline=headline,
-        reading=read_tasks(headline),
-        transfer=derive_transfer(headline),
+        headline=inputs.headline,
+        transfer=derive_transfer(inputs.headline),
         formats=build_formats(rows, primary),
-        forgetting=build_forgetting(rows, primary),
-        learning_rates=validate_rates(rows, measures),
+        forgetting=inputs.forgetting,
+        learning_rates=inputs.rates,
         missing_cells=list_missing(rows),
         checkpoints=order_checkpoints(rows[rows["kind"] == "evaluate"]),
         runs=_describe_runs(table),
-        measures=measures,
+        outcomes=run_analyses(inputs),
+        measures=inputs.measures,
         cells=count_cells(rows),
-        notes=(*cleaned.notes, *_note_fallbacks(measures, primary)),
+        notes=(*cleaned.notes, *_note_fallbacks(inputs.measures, primary)),
     )
 
 

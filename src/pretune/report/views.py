@@ -42,13 +42,14 @@ class Cell:
 class View:
     """A table: its caption (an option of a select when there are several), heads and rows; first cells are heads.
 
-    ``total``: how many rows there are, when not all of them are shown.
+    ``total``: how many rows there are, when not all of them are shown. ``hints``: what hovering a head shows.
     """
 
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     total: int = 0
+    hints: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -65,7 +66,11 @@ def shade(value: float, *, better: bool, levels: tuple[float, ...] = POINT_LEVEL
 
 
 def say_difference(row: Mapping[str, object], column: str, *, points: bool, higher_is_better: bool) -> Cell:
-    """Show a difference with its sign; starred when its interval excludes zero."""
+    """Show a difference with its sign: starred when it is clear, faint when it is within the noise.
+
+    Clear is what differs from zero after correction (``p_holm``), where the row has it; else what has an interval
+    without zero. Within the noise is what is smaller than 1.96 × ``noise_sd`` (in the units of the table).
+    """
     value = row[column]
     if is_null(value):
         return Cell(text="–", class_="absent")
@@ -74,6 +79,10 @@ def say_difference(row: Mapping[str, object], column: str, *, points: bool, high
     low, high = row[f"{column}_low"], row[f"{column}_high"]
     interval = write_interval(low, high, digits)
     clear = not is_null(low) and not is_null(high) and (float(low) > 0 or float(high) < 0)  # type: ignore[arg-type]
+    if not is_null(row.get("p_holm")):
+        clear = float(row["p_holm"]) < 0.05  # type: ignore[arg-type]
+    noise = _times(row.get("noise_sd"), points_per_unit(str(row["metric"])))
+    faint = noise is not None and abs(number) < 1.96 * noise
     scale = points_per_unit(str(row["metric"]))
     before, after = (write_number(_times(row[name], scale), digits) for name in ("base", "tuned"))
     hover = f"{row['train_task']} → {row['eval_task']}, {row['checkpoint']}\n{before} → {after} {unit}".rstrip()
@@ -82,7 +91,7 @@ def say_difference(row: Mapping[str, object], column: str, *, points: bool, high
     return Cell(
         text=write_number(number, digits, signed=True) + ("*" if clear else ""),
         sort=repr(number),
-        class_=" ".join(["number", "diff", *(["clear"] if clear else []), *([classes] if classes else [])]),
+        class_=" ".join(["number", "diff", *(["clear"] * clear), *(["faint"] * faint), *([classes] * bool(classes))]),
         hover=hover,
         runs=split_runs(row["base_runs"], row["tuned_runs"]),
     )

@@ -55,6 +55,14 @@ def write_rate(value: object) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
+def write_p(value: object) -> str:
+    """Write a p-value: three decimals, "< 0.001" below that; "–" for null."""
+    number = _float(value)
+    if number is None:
+        return ABSENT
+    return "< 0.001" if number < 0.001 else f"{number:.3f}"
+
+
 def join_words(words: Sequence[str], last: str = "and") -> str:
     """Join as in a sentence: "a", "a and b", "a, b and c"."""
     words = list(words)

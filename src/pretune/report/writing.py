@@ -68,7 +68,7 @@ def draw_report(results: Results) -> tuple[tuple[Figure, ...], list[Section]]:
     from pretune.report.sections import Charts
 
     taken: set[str] = set()
-    overview = name_apart(draw_overview(results.reading, results.headline, assign_colours(results.headline)), taken)
+    overview = name_apart(draw_overview(results.find("dichotomy"), assign_colours(results.headline)), taken)
     sections = []
     for section in build_sections(results):
         blocks = tuple(

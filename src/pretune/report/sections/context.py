@@ -6,13 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretune.report.axes import LadderAxis
+from pretune.report.columns import Column, guess_columns, view_columns
+from pretune.report.floors import Floors
 from pretune.report.results import Results
+from pretune.report.sections.blocks import Tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The analyses, the axis of each ladder of checkpoints, and the colour of each task."""
+    """The analyses, the axis of each ladder of checkpoints, the colour of each task, the noise floor of each curve."""
 
     results: Results
     ladders: Mapping[str, LadderAxis]
     colours: Mapping[str, int]
+    floors: Floors
+
+    def show(self, name: str, columns: list[Column] | None = None, *, folded: bool = True) -> list[Tables]:
+        """Show an analysis of the catalogue as a table, by default with all its columns; nothing when it is empty."""
+        outcome = self.results.outcomes[name]
+        if outcome.table.empty:
+            return []
+        view = view_columns(
+            outcome.table, columns or guess_columns(outcome.table), outcome.analysis.title, outcome.analysis.columns
+        )
+        return [Tables(views=(view,), heading=outcome.analysis.title, folded=folded, file=name)]
+
+    def tell(self, *names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return methods (with their sources) and caveats of analyses of the catalogue."""
+        told = [self.results.outcomes[name].analysis for name in names]
+        methods = tuple(f"{one.title}: {one.method} Source: {one.source}." for one in told)
+        return methods, tuple(caveat for one in told for caveat in one.caveats)

@@ -14,7 +14,7 @@ def ask_formats(context: Context) -> Section | None:
     views = view_formats(formats)
     if not views:
         return None
-    figures = draw_spreads(formats, context.ladders, context.colours)
+    figures = draw_spreads(formats, context.ladders, context.colours, context.floors)
     charts = [Charts(figures=tuple(figures))] if figures else []
     return Section(
         id="formats", short="Formats", question="How much does the prompt format matter?",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pretune.report.axes import build_ladder_axis
+from pretune.report.floors import read_floors
 from pretune.report.palette import assign_colours
 from pretune.report.results import Results
 from pretune.report.sections.blocks import Section
 from pretune.report.sections.context import Context
 from pretune.report.sections.formats import ask_formats
 from pretune.report.sections.numbers import ask_numbers
-from pretune.report.sections.tasks import ask_gains, ask_tasks
+from pretune.report.sections.rest import ask_noise, ask_rest
+from pretune.report.sections.tasks import ask_classes, ask_gains, ask_tasks
 from pretune.report.sections.text import ask_text
 from pretune.report.sections.transfer import ask_transfer
 
-QUESTIONS = (ask_tasks, ask_gains, ask_transfer, ask_formats, ask_text, ask_numbers)
+QUESTIONS = (ask_classes, ask_tasks, ask_gains, ask_transfer, ask_text, ask_formats)
 
 
 def build_sections(results: Results) -> list[Section]:
@@ -21,6 +23,12 @@ def build_sections(results: Results) -> list[Section]:
     ladders = {
         str(family): build_ladder_axis(part) for family, part in results.checkpoints.groupby("family", sort=False)
     }
-    context = Context(results=results, ladders=ladders, colours=assign_colours(results.headline))
+    context = Context(
+        results=results,
+        ladders=ladders,
+        colours=assign_colours(results.headline),
+        floors=read_floors(results.find("noise")),
+    )
     sections = [ask(context) for ask in QUESTIONS]
+    sections += [*ask_rest(context), ask_noise(context), ask_numbers(context)]
     return [section for section in sections if section is not None]

@@ -1,4 +1,4 @@
-"""Each task before and after fine-tuning, and what fine-tuning adds."""
+"""What each task owes to pre-training and to fine-tuning: classes, curves, gains."""
 
 from __future__ import annotations
 
@@ -33,36 +33,84 @@ def split_own(headline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return headline[own], headline[apart]
 
 
+def ask_classes(context: Context) -> Section | None:
+    """Which tasks are learnt in pre-training, and which only by fine-tuning."""
+    tables = context.show("dichotomy", [
+        ("family", "model", "text"), ("eval_task", "task", "text"), ("setting", "setting", "text"),
+        ("annealed", "annealed", "text"), ("metric", "metric", "metric"), ("class", "class", "text"),
+        ("checkpoints", "checkpoints", "count"), ("baseline", "trivial baseline", "score"),
+        ("base_first", "base, first", "score"), ("base_end", "base, end", "score"),
+        ("tuned_end", "tuned, end", "score"), ("rise", "rise", "change"), ("rise_units", "rise / noise", "units"),
+        ("gain", "gain", "change"), ("gain_units", "gain / noise", "units"),
+        ("above_units", "above baseline / noise", "units"), ("base_p_holm", "trend p (Holm)", "p"),
+        ("because", "because", "text"), ("end", "end", "text"),
+    ], folded=False)  # fmt: skip
+    if not tables:
+        return None
+    method, caveats = context.tell("dichotomy")
+    return Section(
+        id="classes", short="Classes", blocks=tuple(tables), method=method, caveats=(*caveats, ONE_LADDER),
+        question="Which tasks are learnt in pre-training, and which only by fine-tuning?",
+        lead="The class of each task with its evidence. Changes are in points and, beside them, in units of their own "
+        "noise; the figure at the top of the page shows the same.",
+    )  # fmt: skip
+
+
 def ask_tasks(context: Context) -> Section | None:
-    """Which tasks are learnt when: base and tuned scores over pre-training."""
+    """When a task is learnt: base and tuned scores over pre-training, their trends and plateaus."""
     own, apart = split_own(context.results.headline)
-    figures = draw_tasks(own, context.ladders, context.colours, prefix="task")
-    twins = draw_tasks(apart, context.ladders, context.colours, prefix="other-domain")
-    blocks = [Charts(figures=tuple(figures))]
+    trends = context.results.find("trends")
+    drawing = (context.ladders, context.colours, context.floors, trends)
+    blocks = [Charts(figures=tuple(draw_tasks(own, *drawing, prefix="task")))]
+    twins = draw_tasks(apart, *drawing, prefix="other-domain")
     if twins:
         blocks.append(Charts(heading="The same fine-tuning on other data of the task", figures=tuple(twins)))
+    tables = context.show("trends", [
+        ("family", "model", "text"), ("state", "state", "text"), ("eval_task", "task", "text"),
+        ("train_task", "trained on", "text"), ("setting", "setting", "text"), ("annealed", "annealed", "text"),
+        ("metric", "metric", "metric"), ("checkpoints", "checkpoints", "count"), ("first", "first", "score"),
+        ("last", "last", "score"), ("trend", "trend", "text"), ("tau", "Kendall's tau", "number"),
+        ("p_holm", "p (Holm)", "p"), ("slope", "slope", "change"), ("slope_low", "slope, low", "change"),
+        ("slope_high", "slope, high", "change"), ("axis", "per", "text"), ("shape", "shape", "text"),
+        ("onset_after", "plateau begins after", "text"), ("onset_by", "and by", "text"),
+        ("plateau_level", "plateau at", "score"), ("reason", "why not more", "text"),
+    ])  # fmt: skip
+    method, caveats = context.tell("trends")
     return Section(
-        id="tasks", short="Tasks", question="Which tasks does the model learn, and when?", blocks=tuple(blocks),
+        id="tasks", short="Over pre-training", question="When is each task learnt, and when does it stop improving?",
+        blocks=(*blocks, *tables),
         lead="Each task's primary metric over pre-training, before and after fine-tuning that checkpoint. Numbers "
-        "at the right edge are those of the last checkpoint drawn; where a curve has no mark, the cell is missing.",
+        "at the right edge are those of the last checkpoint drawn; where a curve has no mark, the cell is missing. "
+        "Shaded: where the plateau begins, as closely as the checkpoints allow.",
         method=(SAME_ROWS, LEARNING_RATE, INTERVALS,
-                "Trivial baseline: what an answer that ignores the input would score on the same rows."),
-        caveats=(ONE_LADDER,),
+                "Trivial baseline: what an answer that ignores the input would score on the same rows.", *method),
+        caveats=(*caveats, ONE_LADDER),
     )  # fmt: skip
 
 
 def ask_gains(context: Context) -> Section | None:
     """What fine-tuning adds at each checkpoint."""
     own, _ = split_own(context.results.headline)
-    figures = draw_gains(own, context.ladders, context.colours)
+    figures = draw_gains(own, context.ladders, context.colours, context.results.find("gains"))
     if not figures:
         return None
+    tables = context.show("latent_gains", [
+        ("family", "model", "text"), ("eval_task", "task", "text"), ("setting", "setting", "text"),
+        ("annealed", "annealed", "text"), ("latent", "latent gain", "text"), ("checkpoints", "checkpoints", "count"),
+        ("base_growth", "base grows by", "change"), ("base_growth_units", "/ noise", "units"),
+        ("tuned_growth", "tuned grows by", "change"), ("tuned_growth_units", "/ noise", "units"),
+        ("gain_first", "gain, first", "change"), ("gain_end", "gain, end", "change"),
+        ("turning_after", "turns after", "text"), ("turning_by", "and by", "text"),
+        ("turning_shape", "tuned curve", "text"), ("base_shape", "base curve", "text"),
+        ("because", "because", "text"),
+    ], folded=False)  # fmt: skip
+    method, caveats = context.tell("gains", "latent_gains")
     return Section(
         id="gains", short="Gain", question="What does fine-tuning add, and does more pre-training make it add more?",
-        blocks=(Charts(figures=tuple(figures), wide=True),),
+        blocks=(Charts(figures=tuple(figures), wide=True), *tables),
         lead="Tuned − base at each checkpoint. A gain that grows while the base score stays flat is latent: "
         "pre-training prepared what only fine-tuning shows.",
-        method=("Gain = tuned − base in points; for losses the sign is turned, so that more is better.", SAME_ROWS),
-        caveats=("The interval treats base and tuned scores as independent. They are measured on the same rows, which "
-                 "usually makes the true interval narrower: this one errs on the wide side.",),
+        method=("Gain = tuned − base in points; for losses the sign is turned, so that more is better.", SAME_ROWS,
+                *method),
+        caveats=caveats,
     )  # fmt: skip
