@@ -5,12 +5,8 @@ import pytest
 from pretune.data.examples import Example
 from pretune.data.partition import (
     LoadSplit,
-    Partition,
-    check_leak,
     draw_sample,
-    draw_shots,
     draw_training_rows,
-    normalise,
     split_training_rows,
 )
 from pretune.data.sources import SOURCES, Split
@@ -88,40 +84,6 @@ def test_sample_is_drawn_by_seed_and_keeps_the_rows_own_order():
     assert drawn == draw_sample(examples, limit=20, seed=0)
     assert drawn != draw_sample(examples, limit=20, seed=1)
     assert draw_sample(examples, limit=None, seed=0) == draw_sample(examples, limit=99, seed=0) == list(examples)
-
-
-def test_shots_are_fixed_by_seed_and_come_from_the_pool():
-    partition = Partition(pool=rows(30), validation=rows(5, start=30), dropped=0)
-    shots = draw_shots(partition, 4, seed=0, evaluated=rows(5, start=100))
-    assert shots == draw_shots(partition, 4, seed=0, evaluated=rows(5, start=100))
-    assert shots != draw_shots(partition, 4, seed=1, evaluated=rows(5, start=100))
-    assert set(ids(shots)) <= set(ids(partition.pool))
-    assert draw_shots(partition, 0, seed=0, evaluated=()) == []
-
-
-def test_fewer_shots_are_the_beginning_of_more():
-    partition = Partition(pool=rows(30), validation=(), dropped=0)
-    assert draw_shots(partition, 2, seed=5, evaluated=()) == draw_shots(partition, 8, seed=5, evaluated=())[:2]
-
-
-def test_shots_are_never_evaluated_rows_in_any_spelling():
-    pool = rows(6)
-    evaluated = tuple(Example(id=f"e{i}", fields={"premise": f"  P, {i} !"}, target="y") for i in (0, 1, 2, 3))
-    for seed in range(20):
-        shots = draw_shots(Partition(pool=pool, validation=(), dropped=0), 2, seed=seed, evaluated=evaluated)
-        assert set(ids(shots)) == {"4", "5"}
-    with pytest.raises(DataError, match="shots=3: only 2 training rows are not among the evaluated ones"):
-        draw_shots(Partition(pool=pool, validation=(), dropped=0), 3, seed=0, evaluated=evaluated)
-
-
-def test_leak_check_names_the_leaked_shots():
-    check_leak(rows(3), rows(3, start=10))
-    with pytest.raises(DataError, match=r"shots \['1', '2'\] are also among the evaluated rows"):
-        check_leak(rows(3), rows(2, start=1))
-
-
-def test_texts_without_fields_are_compared_by_themselves():
-    assert normalise(Example(id="0", target="A b.")) == normalise(Example(id="1", target="a  B")) == "a b"
 
 
 def test_splits_are_read_once(monkeypatch):

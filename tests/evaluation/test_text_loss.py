@@ -59,3 +59,37 @@ def test_windows_are_checked():
     with pytest.raises(ValueError, match="stride=9"):
         score_texts(make_model(), make_encoder(), TEXTS, window=8, stride=9)
     assert score_texts(make_model(), make_encoder(), []) == []
+
+
+def token_by_token(model, encoder, text: str, window: int, stride: int) -> float:
+    """One forward pass for each token, over exactly what the window that counts it has read before it."""
+    ids = [encoder.tokenizer.eos_token_id, *encoder.tokenizer(text)["input_ids"]]
+    total = 0.0
+    for target in range(1, len(ids)):
+        start = 0 if target <= window else stride * math.ceil((target - window) / stride)
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids[start:target]])).logits[0, -1].double()
+        total -= logits.log_softmax(-1)[ids[target]].item()
+    return total
+
+
+@pytest.mark.parametrize("words", [0, 1, 2, 5, 6, 7, 8, 13, 40])
+@pytest.mark.parametrize("stride", [1, 2, 5, 6])
+def test_documents_shorter_and_longer_than_the_window_token_by_token(words, stride):
+    model, encoder = make_model(), make_encoder()
+    ids = encoder.tokenizer(" ".join(SENTENCES[:6]))["input_ids"][:words]
+    text = encoder.tokenizer.decode(ids)
+    (loss,) = score_texts(model, encoder, [text], window=6, stride=stride)
+    assert close(loss.nats, token_by_token(model, encoder, text, 6, stride))
+    assert loss.tokens == len(encoder.tokenizer(text)["input_ids"])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=30), st.integers(1, 9), st.integers(0, 8))
+def test_any_text_token_by_token_with_its_bytes(text, window, overlap):
+    model, encoder = make_model(), make_encoder()
+    stride = max(window - overlap, 1)
+    (loss,) = score_texts(model, encoder, [text], window=window, stride=stride)
+    assert close(loss.nats, token_by_token(model, encoder, text, window, stride))
+    assert loss.bytes == len(text.encode("utf-8"))
+    assert loss.tokens == len(encoder.tokenizer(text)["input_ids"])

@@ -116,3 +116,25 @@ def test_run_all_without_trained_runs_is_an_error(place: Place, tmp_path: Path) 
     assert result.status == 2
     assert "no finished trained run" in result.err
     assert not place.study.exists()
+
+
+def test_shots_are_sampled_as_asked_and_each_way_is_a_cell_of_its_own(place: Place) -> None:
+    ways = {"fixed": 1, "balanced": 1, "per_row": 8}
+    for way, distinct in ways.items():
+        result = place.evaluate(
+            *SMALL, *TASK, "checkpoint.step=8", "shots=3", f"shot_sampling={way}", "eval.keep_prompts=true"
+        )
+        assert result.done == (0, 1), result.text
+        (run,) = [path for path in place.runs() if way in (path / "config.yaml").read_text()]
+        prompts = pd.read_parquet(run / "items.parquet").query("scorer == 'sum'")["prompt"]
+        beginnings = {prompt[: prompt.rindex("\n\n")] for prompt in prompts}
+        assert len(beginnings) == distinct
+        record = json.loads((run / "run.json").read_text())
+        assert record["facts"]["rows"]["shots"] == 3
+        assert "overlapping_train_rows" in record["facts"]["rows"]
+        if way == "balanced":
+            answers = [block.split()[-1] for block in beginnings.pop().split("\n\n")]
+            assert sorted(answers) == ["contradiction", "entailment", "neutral"]
+    unknown = place.evaluate(*SMALL, *TASK, "checkpoint.step=8", "shots=3", "shot_sampling=random")
+    assert unknown.status == 2
+    assert "valid: balanced, fixed, per_row" in unknown.err

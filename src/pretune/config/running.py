@@ -8,7 +8,7 @@ from pretune.config.options import option
 from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
 MODES = ("run", "plan", "show")
-SHOT_SAMPLING = ("fixed",)
+SHOT_SAMPLING = ("fixed", "balanced", "per_row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,9 @@ class TrainConfig(Common):
     logger: Logger = option(factory=Logger, help="logger")
     eval: Eval = option(factory=Eval, help="evaluation of base and tuned model")
     seed: int = option(0, help="seed of rows, order and dropout", minimum=0)
-    shot_sampling: str = option("fixed", help="how shots are chosen", choices=SHOT_SAMPLING)
+    shot_sampling: str = option(
+        "fixed", help="the same shots before all rows, with classes as equal, or each row's own", choices=SHOT_SAMPLING
+    )
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
     mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
@@ -112,7 +114,9 @@ class EvaluateConfig(Common):
     suite: str | None = option(None, help="a training task whose whole map is evaluated, instead of a task")
     format: Format = option(factory=Format, help="prompt format")
     shots: int = option(0, help="number of shots", minimum=0)
-    shot_sampling: str = option("fixed", help="how shots are chosen", choices=SHOT_SAMPLING)
+    shot_sampling: str = option(
+        "fixed", help="the same shots before all rows, with classes as equal, or each row's own", choices=SHOT_SAMPLING
+    )
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")

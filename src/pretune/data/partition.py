@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretune.config.science import HELD_OUT, Task
 from pretune.data.examples import Example
+from pretune.data.shots import ShotPool, build_pool
 from pretune.data.sources import Split, load_split
 from pretune.errors import DataError
 
@@ -84,6 +84,7 @@ class LoadSplit:
     def __init__(self) -> None:
         self._splits: dict[tuple[object, ...], Split] = {}
         self._partitions: dict[str, Partition] = {}
+        self._pools: dict[tuple[str, bool], ShotPool] = {}
 
     def __call__(self, task: Task, split: str) -> Split:
         """The split, from memory when it was read before."""
@@ -104,6 +105,15 @@ class LoadSplit:
             self._partitions[key] = split_training_rows(task, self)
         return self._partitions[key]
 
+    def shot_pool(self, task: Task, *, validation: bool) -> ShotPool:
+        """What shots for the held-out validation rows, or for the rows of ``task.eval_split``, are drawn from."""
+        key = (f"{_reading_key(task)} {task.validation_rows}", validation)
+        if key not in self._pools:
+            partition = self.partition(task)
+            evaluated = partition.validation if validation else self(task, task.eval_split).examples
+            self._pools[key] = build_pool(partition.pool, evaluated)
+        return self._pools[key]
+
 
 def draw_training_rows(partition: Partition, task: Task, *, seed: int) -> list[Example]:
     """The training rows of one seed: ``train_rows`` of the pool, or all of it when it has fewer."""
@@ -116,38 +126,3 @@ def draw_sample(examples: Sequence[Example], *, limit: int | None, seed: int) ->
         return list(examples)
     chosen = sorted(random.Random(seed).sample(range(len(examples)), limit))
     return [examples[index] for index in chosen]
-
-
-def draw_shots(partition: Partition, count: int, *, seed: int, evaluated: Sequence[Example]) -> list[Example]:
-    """``count`` worked examples from the training pool, fixed per (task, count, seed).
-
-    A training row whose text also occurs among the evaluated rows is passed over, and a final check proves that
-    none is left.
-    """
-    if count == 0:
-        return []
-    forbidden = {normalise(example) for example in evaluated}
-    shots = []
-    for example in shuffle(partition.pool, seed):
-        if normalise(example) not in forbidden:
-            shots.append(example)
-        if len(shots) == count:
-            break
-    if len(shots) < count:
-        raise DataError(f"shots={count}: only {len(shots)} training rows are not among the evaluated ones")
-    check_leak(shots, evaluated)
-    return shots
-
-
-def check_leak(shots: Sequence[Example], evaluated: Sequence[Example]) -> None:
-    """Raise :class:`DataError` if a shot's text is also evaluated."""
-    forbidden = {normalise(example) for example in evaluated}
-    leaked = [shot.id for shot in shots if normalise(shot) in forbidden]
-    if leaked:
-        raise DataError(f"shots {leaked} are also among the evaluated rows")
-
-
-def normalise(example: Example) -> str:
-    """Text of an example's input, without case, punctuation and spacing."""
-    text = " ".join(example.fields[name] for name in sorted(example.fields)) or example.target
-    return re.sub(r"\W+", " ", text.lower()).strip()

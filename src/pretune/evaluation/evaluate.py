@@ -20,7 +20,7 @@ from pretune.evaluation.chat_loss import score_conversations
 from pretune.evaluation.generation import encode_prompts, generate_answers
 from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
 from pretune.evaluation.likelihood import OptionScores, score_options
-from pretune.evaluation.prompting import render_fitting
+from pretune.evaluation.prompting import Shots, render_fitting
 from pretune.evaluation.text_loss import TextLoss, choose_windows, score_texts
 from pretune.modeling import context_length
 from pretune.results.schema import BASELINE_SCORER
@@ -74,7 +74,7 @@ def evaluate_examples(
     task: Task,
     format_: Format,
     examples: Sequence[Example],
-    shots: Sequence[Example] = (),
+    shots: Shots = (),
     train_targets: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
     batch_tokens: int | None = None,
@@ -83,7 +83,8 @@ def evaluate_examples(
     stride: int | None = None,
     keep_prompts: bool = False,
 ) -> EvaluationResult:
-    """Evaluate ``model`` on ``examples`` (rows of one split of ``task``) in ``format_`` after ``shots``.
+    """Evaluate ``model`` on ``examples`` (rows of one split of ``task``) in ``format_`` after ``shots`` (the
+    same for all rows, or one sequence for each).
 
     The kind of answer says how: options are scored by their likelihood under all scorers at once; generated answers
     are compared with their target, whose likelihood is measured too; plain text (as it is, without format and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 from pretune.config.science import Format, Task
 from pretune.data.encoding import Encoder
@@ -12,6 +13,9 @@ from pretune.data.rendering import render
 
 logger = logging.getLogger(__name__)
 
+Shots = Sequence[Example] | Sequence[Sequence[Example]]
+"""The same shots for all rows, or the shots of each row."""
+
 
 def render_fitting(
     encoder: Encoder,
@@ -19,28 +23,29 @@ def render_fitting(
     *,
     task: Task,
     format_: Format,
-    shots: Sequence[Example],
+    shots: Shots,
     reserve: int = 0,
 ) -> tuple[list[Prompt], list[int]]:
     """Put ``examples`` into words after ``shots``; return the prompts and how many shots each of them lost.
 
-    Where prompt, longest completion and ``reserve`` tokens for an answer are too long together, whole shots go
-    first, from the front; what is still too long without any is left to the encoder, which shortens the body.
+    A prompt fits when it does with each of its completions, and with ``reserve`` tokens for an answer of the model.
+    While it does not, whole shots go, from the front; what is still too long without any is left to the encoder, which
+    shortens the body.
     """
-    prompts = [render(example, format_, task, shots=shots) for example in examples]
+    before = shots_of_rows(shots, len(examples))
+    prompts = [render(example, format_, task, shots=own) for example, own in zip(examples, before, strict=True)]
     dropped = [0] * len(prompts)
-    room = encoder.max_length - len(encoder.bos) - reserve
-    # a token stands for at least one byte, so a short text needs no counting
-    unsure = [i for i, prompt in enumerate(prompts) if shots and len(longest_text(prompt).encode()) > room]
-    for count in range(1, len(shots) + 1):
-        if not unsure:
-            break
-        texts = [longest_text(prompts[index]) for index in unsure]
-        lengths = [len(ids) for ids in encoder.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
-        unsure = [index for index, length in zip(unsure, lengths, strict=True) if length > room]
+    unsure = [index for index, own in enumerate(before) if own and may_not_fit(encoder, prompts[index], reserve)]
+    while unsure:
+        lengths = measure(encoder, [prompts[index] for index in unsure], reserve)
+        unsure = [
+            index
+            for index, length in zip(unsure, lengths, strict=True)
+            if length > encoder.max_length and dropped[index] < len(before[index])
+        ]
         for index in unsure:
-            prompts[index] = render(examples[index], format_, task, shots=shots[count:])
-            dropped[index] = count
+            dropped[index] += 1
+            prompts[index] = render(examples[index], format_, task, shots=before[index][dropped[index] :])
     if any(dropped):
         logger.warning(
             "task=%s format=%s: %d of %d prompts lost shots to fit into %d tokens",
@@ -49,6 +54,28 @@ def render_fitting(
     return prompts, dropped
 
 
-def longest_text(prompt: Prompt) -> str:
-    """The prompt with its longest completion."""
-    return prompt.text + max(prompt.completions, key=len)
+def shots_of_rows(shots: Shots, rows: int) -> Sequence[Sequence[Example]]:
+    """The shots of each of ``rows`` rows."""
+    if shots and not isinstance(shots[0], Example):
+        if len(shots) != rows:
+            raise ValueError(f"shots of {len(shots)} rows were given for {rows} rows")
+        return cast(Sequence[Sequence[Example]], shots)
+    return [cast(Sequence[Example], shots)] * rows
+
+
+def may_not_fit(encoder: Encoder, prompt: Prompt, reserve: int) -> bool:
+    """Whether the tokens must be counted: a token stands for at least one character of ASCII text, or begins it."""
+    longest = max(map(len, prompt.completions))
+    safe = len(prompt.text) + max(longest, reserve) + 1 + len(encoder.bos) <= encoder.max_length
+    return not (safe and prompt.text.isascii() and all(map(str.isascii, prompt.completions)))
+
+
+def measure(encoder: Encoder, prompts: Sequence[Prompt], reserve: int) -> list[int]:
+    """Tokens that each prompt needs, with its longest completion or with ``reserve`` tokens, whichever is more."""
+    texts = [prompt.text + completion for prompt in prompts for completion in ("", *prompt.completions)]
+    counted = iter(map(len, encoder.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]))
+    lengths = []
+    for prompt in prompts:
+        alone = next(counted) + reserve
+        lengths.append(len(encoder.bos) + max(alone, *(next(counted) for _ in prompt.completions)))
+    return lengths

@@ -11,7 +11,8 @@ from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
 from pretune.config.science import Task
 from pretune.data.examples import Example
-from pretune.data.partition import LoadSplit, Partition, draw_sample, draw_shots
+from pretune.data.partition import LoadSplit, Partition, draw_sample
+from pretune.data.shots import ShotPool, check_leak, draw_balanced_shots, draw_row_shots, draw_shots
 from pretune.data.sources import fingerprint
 from pretune.execution.cells import Cell
 from pretune.execution.jobs import Evaluation, Job
@@ -30,13 +31,19 @@ BASELINE_TARGETS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedEvaluation:
-    """An evaluation with its rows and its id."""
+    """An evaluation with its rows and its id.
+
+    ``shots`` stand before the first row, and before all others unless they have their own in ``row_shots``;
+    ``overlapping`` training rows were no candidates because they are also evaluated.
+    """
 
     cell: Cell
     evaluation: Evaluation
     config: TrainConfig | EvaluateConfig
     examples: tuple[Example, ...]
     shots: tuple[Example, ...]
+    row_shots: tuple[tuple[Example, ...], ...]
+    overlapping: int
     train_targets: tuple[str, ...]
     usable: int
     dropped: int
@@ -65,13 +72,18 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
         split = load(task, task.eval_split)
         candidates, dropped, empty, split_name = split.examples, split.dropped, split.empty, split.name
     examples = tuple(draw_sample(candidates, limit=config.eval.limit, seed=config.shot_seed))
-    shots: tuple[Example, ...] = ()
+    pool, row_shots = ShotPool(rows=()), list[tuple[Example, ...]]()
     if evaluation.shots and partition is not None:
-        shots = tuple(draw_shots(partition, evaluation.shots, seed=config.shot_seed, evaluated=examples))
+        pool = load.shot_pool(task, validation=evaluation.split == "validation")
+        row_shots = draw(pool, evaluation.shots, examples, sampling=config.shot_sampling, seed=config.shot_seed)
+        drawn = {shot.id: shot for shots in row_shots for shot in shots}
+        check_leak(list(drawn.values()), examples)
+    alike = config.shot_sampling != "per_row"
+    shots = row_shots[0] if row_shots else ()
     targets: tuple[str, ...] = ()
     if partition is not None and task.answer == "generation":
         targets = tuple(example.target for example in partition.pool[:BASELINE_TARGETS])
-    data = fingerprint(examples + shots)
+    data = fingerprint(examples + (shots if alike else tuple(shot for own in row_shots for shot in own)))
     identity = digest({"request": cell.request, "weights": weights_identity, "data": data})
     return PreparedEvaluation(
         cell=cell,
@@ -79,6 +91,8 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
         config=config,
         examples=examples,
         shots=shots,
+        row_shots=() if alike else tuple(row_shots),
+        overlapping=len(pool.overlaps),
         train_targets=targets,
         usable=len(candidates),
         dropped=dropped,
@@ -88,6 +102,16 @@ def prepare_evaluation(cell: Cell, job: Job, weights_identity: str, load: LoadSp
         identity=identity,
         run_id=make_run_id(cell.kind, cell.name, identity),
     )
+
+
+def draw(
+    pool: ShotPool, count: int, examples: tuple[Example, ...], *, sampling: str, seed: int
+) -> list[tuple[Example, ...]]:
+    """The shots of each of ``examples`` by ``shot_sampling``."""
+    if sampling == "per_row":
+        return draw_row_shots(pool, count, examples, seed=seed)
+    draw_for_all = draw_balanced_shots if sampling == "balanced" else draw_shots
+    return [draw_for_all(pool, count, seed=seed)] * len(examples)
 
 
 def compute_evaluation(
@@ -111,7 +135,7 @@ def compute_evaluation(
             task=evaluation.task,
             format_=evaluation.format,
             examples=prepared.examples,
-            shots=prepared.shots,
+            shots=prepared.row_shots or prepared.shots,
             train_targets=prepared.train_targets,
             keep_prompts=config.eval.keep_prompts,
         )
@@ -148,6 +172,7 @@ def compute_evaluation(
                 "without_gold": prepared.dropped,
                 "without_input": prepared.empty,
                 "shots": len(prepared.shots),
+                "overlapping_train_rows": prepared.overlapping,
             },
             "sample": {"limit": config.eval.limit, "seed": config.shot_seed},
             "settings": result.settings,
