@@ -56,7 +56,7 @@ def test_unusual_models_are_scored_exactly(name):
     found = forward.find_capabilities(model)
     assert found.split_head == (name == "mistral")
     if name != "granite":
-        assert not found.tree or found.tree_length == 8
+        assert not found.tree or found.longest == 8
 
 
 def test_other_attention_implementation_falls_back(monkeypatch):
@@ -190,11 +190,11 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog):
     expected = score_options(model, encoder, prompts)
     real, rows_seen = forward.token_log_probabilities, []
 
-    def limited(model, batch, **options):
+    def limited(model, batch, prefix, **options):
         rows_seen.append(len(batch.ids))
         if len(batch.ids) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return real(model, batch, **options)
+        return real(model, batch, prefix, **options)
 
     monkeypatch.setattr(forward, "token_log_probabilities", limited)
     with caplog.at_level(logging.WARNING):

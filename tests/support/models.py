@@ -11,11 +11,13 @@ from transformers import (
     AutoModelForCausalLM,
     Cohere2Config,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     OlmoConfig,
     PreTrainedTokenizerFast,
 )
@@ -31,12 +33,23 @@ SENTENCES = [" ".join(random.Random(seed).choices(WORDS, k=12)) for seed in rang
 SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 CONFIGS = {
     "olmo": lambda **k: OlmoConfig(**SIZE, **k),
+    "olmo2": lambda **k: Olmo2Config(**SIZE, **k),
     "llama": lambda **k: LlamaConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=True, **k),
     "neox": lambda **k: GPTNeoXConfig(**SIZE, **k),
     "gpt2": lambda max_position_embeddings, **k: GPT2Config(
         n_embd=32, n_layer=2, n_head=4, n_positions=max_position_embeddings, **k
     ),
     "mistral": lambda **k: MistralConfig(**SIZE, num_key_value_heads=2, sliding_window=8, **k),
+    # windows that some texts of the tests fit into and others do not
+    "mistral_40": lambda **k: MistralConfig(**SIZE, num_key_value_heads=2, sliding_window=40, **k),
+    "gemma3_40": lambda **k: Gemma3TextConfig(
+        **SIZE,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=40,
+        layer_types=["sliding_attention", "full_attention"],
+        **k,
+    ),
     "gemma2": lambda **k: Gemma2Config(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=8, **k),
     "granite": lambda **k: GraniteConfig(**SIZE, num_key_value_heads=2, logits_scaling=3.0, **k),
     "cohere2": lambda **k: Cohere2Config(**SIZE, num_key_value_heads=2, logit_scale=0.3, sliding_window=8, **k),

@@ -8,6 +8,8 @@ because the last token of a branch is only ever predicted, never read. A branch 
 positions start where the trunk ends, so every branch is computed as if it alone followed the trunk. Where at most
 one branch has an input of its own (options of one token; a single completion) the input is an ordinary sequence,
 and plain causal attention computes it without any mask: padding stands on the right, where nothing looks.
+
+Tokens that all trunks begin with (:mod:`pretune.evaluation.prefix`) can be left out of the input: they are read once.
 """
 
 from __future__ import annotations
@@ -68,10 +70,12 @@ class Layout:
     """All branchings of one evaluation as flat arrays, from which batches are gathered without a loop over rows.
 
     ``lengths`` [branchings] are input lengths in tokens, ``counts`` [branches] scored tokens per branch; branches
-    are numbered through in the order of the branchings.
+    are numbered through in the order of the branchings. The first ``skip`` tokens of the trunks, which are the same
+    for all, are not part of the input; at least one token of each trunk must be.
     """
 
-    def __init__(self, branchings: Sequence[Branching]) -> None:
+    def __init__(self, branchings: Sequence[Branching], *, skip: int = 0) -> None:
+        self.prefix = branchings[0].trunk[:skip] if skip else ()
         tokens: list[int] = []
         targets: list[int] = []
         segment_lengths: list[int] = []
@@ -80,11 +84,11 @@ class Layout:
         lengths, branched, scored_per_row = [], [], []
         counts, starts, trunk_ends, inputs = [], [], [], []
         for branching in branchings:
-            trunk = len(branching.trunk)
-            tokens.extend(branching.trunk)
+            trunk = len(branching.trunk) - skip
+            tokens.extend(branching.trunk[skip:])
             segment_lengths.append(trunk)
             segment_numbers.append(0)
-            segment_bases.append(0)
+            segment_bases.append(skip)
             length, with_input, scored = trunk, 0, 0
             for number, (branch, start) in enumerate(zip(branching.branches, branching.starts, strict=True), 1):
                 counts.append(len(branch) - start)
@@ -97,7 +101,7 @@ class Layout:
                     tokens.extend(branch[:-1])
                     segment_lengths.append(len(branch) - 1)
                     segment_numbers.append(number)
-                    segment_bases.append(trunk)
+                    segment_bases.append(skip + trunk)
                     length += len(branch) - 1
                     with_input += 1
             lengths.append(length)

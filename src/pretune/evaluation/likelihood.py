@@ -13,13 +13,11 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
-from pretune.evaluation.forward import Capabilities, evaluating, find_capabilities, score_layout
-from pretune.evaluation.layout import Branching, Layout
+from pretune.evaluation.forward import Capabilities, evaluating, find_capabilities, score_branches
+from pretune.evaluation.layout import Branching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +60,22 @@ def score_options(
     branchings = [branching for options in rows for branching in branch_out(options, encoder)]
     with evaluating(model):
         able = find_capabilities(model)
-        layout = Layout([part for branching in branchings for part in divide(branching, able)])
-        scores = score_layout(model, layout, batch_tokens=batch_tokens, split_head=able.split_head)
-    # branches are numbered through in the order of rows and options, split or not
-    sums = np.bincount(layout.branch_of, weights=scores, minlength=len(layout.counts))
-    firsts = np.zeros(len(layout.counts))
-    starts = np.cumsum(layout.counts) - layout.counts
-    nonempty = layout.counts > 0
-    firsts[nonempty] = scores[starts[nonempty]]
-    sum_list, first_list = sums.tolist(), firsts.tolist()
-    result, start = [], 0
+        parts = [part for branching in branchings for part in divide(branching, able)]
+        # branches are numbered through in the order of rows and options, split or not
+        scored = iter(score_branches(model, parts, able, batch_tokens=batch_tokens))
+    result = []
     for prompt, options in zip(prompts, rows, strict=True):
-        stop = start + len(options)
+        logs = [next(scored) for _ in options]
         result.append(
             OptionScores(
-                sum=tuple(sum_list[start:stop]),
+                sum=tuple(float(log.sum()) for log in logs),
                 tokens=tuple(len(option.completion) for option in options),
                 bytes=tuple(len(completion.encode()) for completion in prompt.completions),
-                first_token=tuple(first_list[start:stop]),
+                first_token=tuple(float(log[0]) if len(log) else 0.0 for log in logs),
                 ambiguous=find_ambiguous(options),
                 cut=max((option.cut for option in options), default=0),
             )
         )
-        start = stop
     return result
 
 
@@ -146,7 +137,7 @@ def branch_out(options: Sequence[Encoded], encoder: Encoder) -> list[Branching]:
 
 def divide(branching: Branching, able: Capabilities) -> list[Branching]:
     """The branching as it is if the model can take it as a tree, else one sequence per option."""
-    if able.tree and (able.tree_length is None or branching.length <= able.tree_length):
+    if able.tree and able.fit(branching.length):
         return [branching]
     return branching.split()
 
