@@ -64,6 +64,33 @@ def test_classification():
     assert result.counts["rows"] == 12
 
 
+def test_labels_can_be_decoded_freely_as_well():
+    model, encoder, examples = make_model(seed=2), make_encoder(), nli_rows(9)
+    plain = evaluate_examples(model, encoder, task=NLI, format_=FORMAT, examples=examples)
+    result = evaluate_examples(model, encoder, task=NLI, format_=FORMAT, examples=examples, decode=True)
+    assert result.metrics[: len(SCORERS)] == plain.metrics[: len(SCORERS)]
+    items = [item for item in result.items if item["scorer"] == "generate"]
+    assert [item["item"] for item in items] == [example.id for example in examples]
+    assert metric(result, "generate", "accuracy")["n"] == 9
+    assert result.counts["unparsed_rows"] == sum(not item["prediction"] for item in items)
+    assert "unparsed_rows" not in plain.counts
+
+
+def test_a_decoded_label_counts_if_it_is_named(monkeypatch):
+    answers = iter(["neutral, since", "Entailment", "something else"])
+    monkeypatch.setattr(
+        "pretune.evaluation.evaluate.generate_answers", lambda *_, **__: [next(answers) for _ in range(3)]
+    )
+    result = evaluate_examples(
+        make_model(), make_encoder(), task=NLI, format_=FORMAT, examples=nli_rows(3), decode=True
+    )
+    items = [item for item in result.items if item["scorer"] == "generate"]
+    assert [item["prediction"] for item in items] == ["neutral", "entailment", ""]
+    assert [item["scores"] for item in items] == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert metric(result, "generate", "accuracy")["value"] == 0.0
+    assert result.counts["unparsed_rows"] == 1
+
+
 def test_shots_and_kept_prompts():
     examples = nli_rows(6)
     result = evaluate_examples(

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from pretune.config.science import SCORERS
 from pretune.evaluation.likelihood import OptionScores
-from pretune.evaluation.metrics import accuracies, choose, exact_match, rouge_l, scores_of
+from pretune.evaluation.metrics import accuracies, choose, exact_match, parse_option, rouge_l, scores_of
 
 VOCABULARY = ["the", "running", "Birds", "birds'", "sat,", "relational", "café", "3.5", "on-line", "☃", "a"]
 words = st.lists(st.sampled_from(VOCABULARY), max_size=30)
@@ -49,11 +50,31 @@ def test_scorers_choose_differently():
         bytes=(1, 2, 10),
         first_token=(-4.0, -1.0, -5.0),
         ambiguous=(False,) * 3,
+        constrained=(-1.0, 0.0, -1.0),
+        unconditional=(-3.0, -5.0, -6.0),
     )
-    chosen = {scorer: choose(scores_of(scores, scorer)) for scorer in ("sum", "per_token", "per_byte", "first_token")}
-    assert chosen == {"sum": 0, "per_token": 1, "per_byte": 2, "first_token": 1}
+    chosen = {scorer: choose(scores_of(scores, scorer)) for scorer in SCORERS}
+    assert chosen == {"sum": 0, "per_token": 1, "per_byte": 2, "first_token": 1, "pmi": 2, "constrained": 1}
     with pytest.raises(ValueError, match="scorer=tokens"):
         scores_of(scores, "tokens")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("entailment", 0),
+        (" Entailment.", 0),
+        ('"neutral" because', 1),
+        ("not  entailment", 2),
+        ("not", None),
+        ("entailments", None),
+        ("the answer is neutral", None),
+        ("", None),
+        ("...", None),
+    ],
+)
+def test_a_decoded_answer_names_the_longest_option_it_begins_with(answer, found):
+    assert parse_option(answer, ("entailment", "neutral", "not entailment")) == found
 
 
 def test_ties_go_to_the_first_option():

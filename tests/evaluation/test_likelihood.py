@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from pretune.data.encoding import Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation import forward
-from pretune.evaluation.likelihood import score_options
+from pretune.evaluation.likelihood import score_alone, score_options
 from support.models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 PROMPTS = [
@@ -133,6 +134,56 @@ def test_empty_option_is_certain():
     assert score.sum[0] == score.first_token[0] == score.per_token[0] == 0.0
     assert score.tokens[0] == score.bytes[0] == 0
     assert not any(score.ambiguous)
+
+
+def test_pmi_takes_off_what_an_option_is_worth_without_its_prompt():
+    model, encoder = make_model(), make_encoder()
+    alone = score_alone(model, encoder, PROMPTS)
+    for prompt, values in zip(PROMPTS, alone, strict=True):
+        bare = dataclasses.replace(prompt, text="")
+        expected = [total for total, _ in reference_scores(model, encoder, bare)]
+        assert all(close(a, b) for a, b in zip(values, expected, strict=True))
+    (score,) = score_options(model, encoder, PROMPTS[:1])
+    pmi = dataclasses.replace(score, unconditional=alone[0]).pmi
+    assert pmi == tuple(a - b for a, b in zip(score.sum, alone[0], strict=True))
+
+
+def test_options_without_their_prompts_are_scored_once_each():
+    model, seen = make_model(), []
+    prompts = [Prompt(text=text, completions=(" yes", " no"), gold=0) for text in SENTENCES]
+    score_options(model, make_encoder(), prompts[:1])
+    model.model.register_forward_pre_hook(lambda _, __, inputs: seen.append(len(inputs["input_ids"])), with_kwargs=True)
+    score_alone(model, make_encoder(), prompts)
+    assert seen == [2]
+
+
+def decode_among(model, encoder, prompt: Prompt) -> int:
+    """Constrained greedy decoding step by step, the model asked anew for each token."""
+    encoded = [encoder.encode(prompt, completion) for completion in prompt.completions]
+    ids, left, depth = list(encoded[0].ids[: encoded[0].context]), range(len(encoded)), 0
+    while not any(len(encoded[k].completion) == depth for k in left):
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0, -1]
+        token = max({encoded[k].completion[depth] for k in left}, key=lambda token: logits[token].item())
+        left = [k for k in left if encoded[k].completion[depth] == token]
+        ids.append(token)
+        depth += 1
+    return next(k for k in left if len(encoded[k].completion) == depth)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_constrained_decoding_needs_no_other_pass(seed):
+    model, encoder = make_model(seed=seed), make_encoder("word")
+    options = (" a small bird", " a small tree", " a bird", " the garden that is", " the bird", " yes", " a")
+    sets = [options[:6], options[1:5], options[:2], options[2:6], options]
+    prompts = [Prompt(text=text, completions=sets[i % 5], gold=0) for i, text in enumerate(SENTENCES[:10])]
+    scores = score_options(model, encoder, prompts)
+    chosen = [max(range(len(s.constrained)), key=s.constrained.__getitem__) for s in scores]
+    assert chosen == [decode_among(model, encoder, prompt) for prompt in prompts]
+    assert len(set(chosen)) > 1
+    sums = [max(range(len(s.sum)), key=s.sum.__getitem__) for s in scores]
+    assert chosen != sums
+    assert all(max(s.constrained) == 0.0 and min(s.constrained) < 0 for s in scores)
 
 
 def test_nothing_to_score():

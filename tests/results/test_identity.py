@@ -101,6 +101,7 @@ NO_SCIENCE_OF_TRAINING = {
     "checkpoint.source",
     "chunk",
     "debug",
+    "eval.decode",
     "eval.formats",
     "eval.keep_prompts",
     "eval.limit",
@@ -273,6 +274,7 @@ def test_adding_formats_or_shots_never_changes_the_train_key():
     [
         ("eval.limit", True, True, True),
         ("eval.keep_prompts", False, False, False),
+        ("eval.decode", True, True, True),
         ("shot_seed", True, True, True),  # with a limit it also draws the sample
         ("shot_sampling", False, True, False),
         ("trainer.micro_batch", False, False, False),
@@ -330,7 +332,7 @@ def test_base_weights_are_the_same_for_every_training():
 def test_golden_keys():
     # These change only on purpose: every finished cell of every study is found again by them.
     assert key_of(CONFIG) == "77159bc97d61912a9663efcedc0ceb61550578c5c2febefb3b1b9fe24444ddf4"
-    assert evaluation_key(CONFIG, shots=4) == "17ee340b666f924a57e579ff05ff5118332dd4f7656a3001181f2925c4e560a9"
+    assert evaluation_key(CONFIG, shots=4) == "4c8606ca335aa1af8e35c8f2ded56e97f69af5dc032684507b39531ab83e58ec"
     assert digest(describe_checkpoint(LADDER)) == "9c86bda94bae26ade5191781e19c71e91969e16c176774f415eb93e331301d90"
 
 
@@ -401,3 +403,9 @@ def test_facts_of_phases_count_where_a_phase_is_asked_for():
     facts = {"stage2": Phase(tokens_per_step=8)}
     for checkpoint, counts in ((HUB, False), (change(HUB, "phase", "stage2"), True)):
         assert (describe_checkpoint(change(checkpoint, "phases", facts)) != describe_checkpoint(checkpoint)) is counts
+
+
+def test_free_decoding_is_part_of_the_identity_of_classification_alone():
+    decoding = change(CONFIG, "eval.decode", True)
+    choice = dataclasses.replace(NLI, answer="choice")
+    assert evaluation_key(decoding, task=choice) == evaluation_key(CONFIG, task=choice)

@@ -115,11 +115,10 @@ def make_model(
 def reference_scores(model, encoder: Encoder, prompt: Prompt) -> list[tuple[float, float]]:
     """(sum, first token) of each completion by one plain forward pass over each whole sequence."""
     result = []
-    for completion in prompt.completions:
-        encoded = encoder.encode(prompt, completion)
-        ids, context = list(encoded.ids), encoded.context
-        if not context:
-            ids, context = [encoder.tokenizer.eos_token_id, *ids], 1
+    options = [encoder.encode(prompt, completion) for completion in prompt.completions]
+    lead = [] if all(encoded.context for encoded in options) else [encoder.tokenizer.eos_token_id]
+    for encoded in options:
+        ids, context = lead + list(encoded.ids), len(lead) + encoded.context
         with torch.inference_mode():
             logits = model(torch.tensor([ids])).logits[0].double()
         logs = logits.log_softmax(-1)

@@ -47,6 +47,7 @@ class Sample:
 
     limit: int | None = option(None, help="rows per evaluation, drawn by seed; null: all", minimum=1)
     keep_prompts: bool = option(False, help="store the prompts in items.parquet", scientific=False)
+    decode: bool = option(False, help="also let the model answer classification tasks freely (scorer generate)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,10 @@ HELD_OUT = "held_out"
 """``task.eval_split`` of a data set with one split only: rows of ``train_split`` that are neither trained on nor used
 to choose."""
 
-SCORERS = ("first_token", "sum", "per_token", "per_byte")
+SCORERS = ("first_token", "sum", "per_token", "per_byte", "pmi", "constrained")
 """Ways to turn one forward pass over the options into a choice; all are rows of every evaluate cell."""
+GENERATE, LIKELIHOOD = "generate", "likelihood"
+"""Scorers of texts: a decoded answer compared with what is right, and the loss on a given text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +201,7 @@ class Task:
     metric: str = option(
         "accuracy", help="metric of the headline", choices=("accuracy", "rouge_l", "exact_match", "loss")
     )
-    scorer: str = option("sum", help="scorer of the headline", choices=(*SCORERS, "generate", "likelihood"))
+    scorer: str = option("sum", help="scorer of the headline", choices=(*SCORERS, GENERATE, LIKELIHOOD))
     max_new_tokens: int = option(60, help="longest generated answer, in tokens", minimum=1)
     in_domain: tuple[str, ...] = option((), help="tasks evaluated as in-domain after training on this one")
     out_of_domain: tuple[str, ...] = option((), help="tasks evaluated as out-of-domain")

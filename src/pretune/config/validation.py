@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
-from pretune.config.science import HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
+from pretune.config.science import GENERATE, HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
@@ -34,6 +34,8 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
     """List everything wrong with one configuration: values out of range, then contradictions."""
     problems = list(_check_rules(config))
     problems += _check_study_dir(config.study_dir)
+    if not isinstance(config, ReportConfig):
+        problems += _check_scorer(config)
     if isinstance(config, TrainConfig):
         problems += _check_checkpoint(config.checkpoint)
         problems += _check_phase(config)
@@ -200,6 +202,12 @@ def _check_shots(config: EvaluateConfig) -> Iterable[Problem]:
         yield Problem(
             key="shots", value=config.shots, message=f"task={task.name} has no training split to take shots from"
         )
+
+
+def _check_scorer(config: TrainConfig | EvaluateConfig) -> Iterable[Problem]:
+    task = config.task
+    if task.answer == "classification" and task.scorer == GENERATE and not config.eval.decode:
+        yield Problem(key="task.scorer", value=task.scorer, message="needs eval.decode=true for classification")
 
 
 def _check_schedule(stage: Stage, key: str) -> Iterable[Problem]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.config.science import SCORERS, Format, Task
+from pretune.config.science import GENERATE, LIKELIHOOD, SCORERS, Format, Task
 from pretune.data.encoding import Encoder
 from pretune.data.examples import Example, Prompt
 from pretune.data.rendering import render_conversation
@@ -19,7 +19,7 @@ from pretune.evaluation.baselines import trivial_baseline
 from pretune.evaluation.chat_loss import score_conversations
 from pretune.evaluation.generation import encode_prompts, generate_answers
 from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
-from pretune.evaluation.likelihood import OptionScores, score_options
+from pretune.evaluation.likelihood import OptionScores, score_alone, score_options
 from pretune.evaluation.prompting import Shots, render_fitting
 from pretune.evaluation.text_loss import TextLoss, choose_windows, score_texts
 from pretune.modeling import context_length
@@ -28,8 +28,9 @@ from pretune.results.schema import BASELINE_SCORER
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LIKELIHOOD, GENERATE = "likelihood", "generate"
-"""Names of the scorers of texts: the loss on a given text, and a generated one compared with its reference."""
+
+FREE_LENGTH = 2
+"""A freely decoded label may be this many times as long, in tokens, as the longest option."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class EvaluationResult:
 
     ``metrics``: rows with scorer, metric, value, ci_low, ci_high, n. ``items``: rows with scorer, item, choices,
     scores, prediction, gold, value (and prompt where asked for), as in ``items.parquet``. ``counts``: rows,
-    truncated_rows and cut_tokens (bodies shortened to fit), dropped_shots, ambiguous_rows, empty_rows.
+    truncated_rows and cut_tokens (bodies shortened to fit), dropped_shots, ambiguous_rows, empty_rows;
+    unparsed_rows where labels were decoded freely.
     ``settings``: what else went into the numbers (window and stride of plain text, rule of the baseline).
     """
 
@@ -82,15 +84,16 @@ def evaluate_examples(
     window: int | None = None,
     stride: int | None = None,
     keep_prompts: bool = False,
+    decode: bool = False,
 ) -> EvaluationResult:
     """Evaluate ``model`` on ``examples`` (rows of one split of ``task``) in ``format_`` after ``shots`` (the
     same for all rows, or one sequence for each).
 
-    The kind of answer says how: options are scored by their likelihood under all scorers at once; generated answers
-    are compared with their target, whose likelihood is measured too; plain text (as it is, without format and
-    shots) is measured by its loss over windows of ``window`` tokens every ``stride`` tokens. ``train_targets`` are
-    texts for the trivial baseline of generation. Instead of an encoder a fast tokenizer will do: then the longest
-    sequence is the model's context.
+    The kind of answer says how: options are scored by their likelihood under all scorers at once (with ``decode``
+    labels are decoded freely as well); generated answers are compared with their target, whose likelihood is measured
+    too; plain text (as it is, without format and shots) is measured by its loss over windows of ``window`` tokens
+    every ``stride`` tokens. ``train_targets`` are texts for the trivial baseline of generation. Instead of an encoder
+    a fast tokenizer will do: then the longest sequence is the model's context.
 
     Raises :class:`NonFiniteScores` naming task and row, and :class:`DataError` for rows that cannot be used.
     """
@@ -116,8 +119,19 @@ def evaluate_examples(
             result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
             cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
         else:
+            alone = score_alone(model, encoder, prompts, batch_tokens=batch_tokens)
+            scores = [replace(score, unconditional=value) for score, value in zip(scores, alone, strict=True)]
+            check_finite(task, examples, alone)
             result = assess_choices(task, examples, prompts, scores, bootstrap)
             cut = [score.cut for score in scores]
+            if decode and task.answer == "classification":
+                room = min(task.max_new_tokens, FREE_LENGTH * max(max(score.tokens) for score in scores))
+                encoded = encode_prompts(encoder, prompts, room)
+                answers = generate_answers(
+                    model, encoder, prompts, max_new_tokens=room, batch_rows=batch_rows, encoded=encoded
+                )
+                add_answers(result, task, examples, prompts, answers, bootstrap)
+                cut = [max(tokens, row.cut) for tokens, row in zip(cut, encoded, strict=True)]
         result.counts.update(
             truncated_rows=sum(tokens > 0 for tokens in cut), cut_tokens=sum(cut), dropped_shots=sum(dropped)
         )
@@ -172,6 +186,38 @@ def assess_choices(
         ]
     ambiguous = sum(any(score.ambiguous) for score in scores)
     return EvaluationResult(metrics=rows, items=items, counts=count_rows(len(scores), ambiguous=ambiguous))
+
+
+def add_answers(
+    result: EvaluationResult,
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[Prompt],
+    answers: Sequence[str],
+    bootstrap: Bootstrap,
+) -> None:
+    """Add the accuracy of freely decoded labels (:func:`~pretune.evaluation.metrics.parse_option`) to ``result``.
+
+    An answer that names no label is wrong; its ``prediction`` is empty. ``scores`` are 1 for the label that is named.
+    """
+    named = [measures.parse_option(answer, example.options) for answer, example in zip(answers, examples, strict=True)]
+    values = []
+    for example, prompt, option in zip(examples, prompts, named, strict=True):
+        gold = gold_of(task, example)
+        values.append(float(option == gold))
+        result.items.append(
+            text_item(
+                GENERATE,
+                example,
+                values[-1],
+                prediction="" if option is None else example.options[option],
+                gold=example.options[gold],
+                choices=prompt.completions,
+                scores=[float(index == option) for index in range(len(example.options))],
+            )
+        )
+    result.metrics.append(metric_row(GENERATE, "accuracy", bootstrap.mean(values)))
+    result.counts["unparsed_rows"] = named.count(None)
 
 
 def assess_generation(
@@ -286,7 +332,7 @@ def text_item(
     choices: Sequence[str] = (),
     scores: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """One item of a measurement without options to choose from."""
+    """One item of a measurement in which a text is judged, not the scores of options."""
     return {
         "scorer": scorer,
         "item": example.id,

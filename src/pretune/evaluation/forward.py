@@ -167,8 +167,10 @@ class Budget:
     tokens: int
 
     @classmethod
-    def choose(cls, model: Any, batch_tokens: int | None) -> Budget:
+    def choose(cls, model: Any, batch_tokens: int | Budget | None) -> Budget:
         """``batch_tokens``, else what suits the device: a CPU's caches, an accelerator's appetite."""
+        if isinstance(batch_tokens, Budget):
+            return batch_tokens
         if batch_tokens is None:
             batch_tokens = 2048 if input_device(model).type == "cpu" else 16384
         return cls(tokens=batch_tokens)
@@ -271,7 +273,7 @@ def score_branches(
     result: list[Any] = [None] * int(first_branch[-1])
     for skip, members in groups:
         layout = Layout([branchings[number] for number in members], skip=skip)
-        scores = score_layout(model, layout, budget=budget, split_head=able.split_head)
+        scores = score_layout(model, layout, batch_tokens=budget, split_head=able.split_head)
         parts = np.split(scores, np.cumsum(layout.counts)[:-1])
         numbers = itertools.chain(*(range(first_branch[number], first_branch[number + 1]) for number in members))
         for number, part in zip(numbers, parts, strict=True):
@@ -279,12 +281,15 @@ def score_branches(
     return result
 
 
-def score_layout(model: Any, layout: Layout, *, budget: Budget, split_head: bool) -> npt.NDArray[np.float64]:
+def score_layout(
+    model: Any, layout: Layout, *, batch_tokens: int | Budget | None, split_head: bool
+) -> npt.NDArray[np.float64]:
     """Log-probabilities, in nats, of all scored tokens of ``layout``: shape [scored tokens].
 
-    When memory runs out the budget is halved and the work goes on with the rows that are left. Raises the memory
-    error when a single row is too much.
+    Batches hold at most ``batch_tokens`` padded tokens (``None``: what suits the device). When memory runs out that
+    is halved and the work goes on with the rows that are left. Raises the memory error when a single row is too much.
     """
+    budget = Budget.choose(model, batch_tokens)
     result = np.full(layout.scored_tokens, np.nan)
     rows = layout.longest_first()
     prefix = read_prefix(model, layout.prefix) if layout.prefix else None

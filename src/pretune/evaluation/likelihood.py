@@ -7,11 +7,15 @@ one sequence each; both are exact, and neither depends on what else is in the ba
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
@@ -26,8 +30,11 @@ class OptionScores:
 
     ``sum``: log-likelihood of the whole completion in nats. ``first_token``: log-probability of its first token.
     ``tokens``, ``bytes``: its length. ``ambiguous``: whether another option starts with the same token, so that
-    ``first_token`` cannot tell them apart. ``cut``: tokens removed from the body of the prompt to make it fit.
-    An empty completion is certain: 0 nats.
+    ``first_token`` cannot tell them apart. ``constrained``: 0 for the option that greedy decoding among the options
+    arrives at, for others minus the number of tokens in which they part from it (:func:`follow_options`).
+    ``unconditional``: log-likelihood of the completion as a text of its own (:func:`score_alone`; empty: not
+    measured). ``cut``: tokens removed from the body of the prompt to make it fit. An empty completion is certain:
+    0 nats.
     """
 
     sum: tuple[float, ...]
@@ -35,6 +42,8 @@ class OptionScores:
     bytes: tuple[int, ...]
     first_token: tuple[float, ...]
     ambiguous: tuple[bool, ...]
+    constrained: tuple[float, ...]
+    unconditional: tuple[float, ...] = ()
     cut: int = 0
 
     @property
@@ -46,6 +55,11 @@ class OptionScores:
     def per_byte(self) -> tuple[float, ...]:
         """``sum`` divided by the number of bytes: comparable between tokenizers."""
         return tuple(score / max(length, 1) for score, length in zip(self.sum, self.bytes, strict=True))
+
+    @property
+    def pmi(self) -> tuple[float, ...]:
+        """What the prompt adds to the log-likelihood of the option: pointwise mutual information, in nats."""
+        return tuple(score - alone for score, alone in zip(self.sum, self.unconditional, strict=True))
 
 
 def score_options(
@@ -73,10 +87,29 @@ def score_options(
                 bytes=tuple(len(completion.encode()) for completion in prompt.completions),
                 first_token=tuple(float(log[0]) if len(log) else 0.0 for log in logs),
                 ambiguous=find_ambiguous(options),
+                constrained=follow_options(options, logs),
                 cut=max((option.cut for option in options), default=0),
             )
         )
     return result
+
+
+def score_alone(
+    model: Any, encoder: Encoder, prompts: Sequence[Prompt], *, batch_tokens: int | None = None
+) -> list[tuple[float, ...]]:
+    """Log-likelihood, in nats, of each completion of ``prompts`` where a document begins, without its prompt.
+
+    Every distinct completion is scored once: the labels of a classification task cost next to nothing.
+    """
+    texts = list(dict.fromkeys(text for prompt in prompts for text in prompt.completions))
+    alone = score_options(
+        model,
+        encoder,
+        [Prompt(text="", completions=(text,), gold=0) for text in texts],
+        batch_tokens=batch_tokens,
+    )
+    of_text = {text: score.sum[0] for text, score in zip(texts, alone, strict=True)}
+    return [tuple(of_text[text] for text in prompt.completions) for prompt in prompts]
 
 
 def encode_options(encoder: Encoder, prompts: Sequence[Prompt]) -> list[list[Encoded]]:
@@ -155,3 +188,27 @@ def find_ambiguous(options: Sequence[Encoded]) -> tuple[bool, ...]:
     heads = [(option.context, option.ids[option.context]) if option.completion else None for option in options]
     counts = Counter(heads)
     return tuple(head is not None and counts[head] > 1 for head in heads)
+
+
+def follow_options(options: Sequence[Encoded], logs: Sequence[npt.NDArray[np.float64]]) -> tuple[float, ...]:
+    """Decode greedily among ``options``, whose tokens have the log-probabilities ``logs``; see ``OptionScores``.
+
+    At each step the most likely of the tokens that continue an option is taken, and the first option that is
+    complete is the answer. Nothing but the scored tokens is needed for that: they are all tokens it can meet.
+    """
+    left, depth = list(range(len(options))), 0
+    while all(len(options[number].completion) > depth for number in left):
+        best = max(left, key=lambda number: float(logs[number][depth]))
+        step = (options[best].context, options[best].completion[depth])
+        left = [number for number in left if (options[number].context, options[number].completion[depth]) == step]
+        depth += 1
+    answer = options[next(number for number in left if len(options[number].completion) == depth)]
+    return tuple(-float(depth + len(option.completion) - 2 * common_tokens(option, answer)) for option in options)
+
+
+def common_tokens(option: Encoded, other: Encoded) -> int:
+    """How many tokens two completions begin with in common, after prompts of the same length."""
+    if option.context != other.context:
+        return 0
+    pairs = zip(option.completion, other.completion, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -27,6 +27,21 @@ def choose(values: Sequence[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
 
 
+def parse_option(answer: str, options: Sequence[str]) -> int | None:
+    """Which of ``options`` a freely decoded ``answer`` names: the longest one that it begins with, as whole words.
+
+    Case, runs of white space, and punctuation or quotation marks around make no difference. ``None``: none.
+    """
+    found = " ".join(answer.casefold().split()).lstrip(EDGE)
+    best, length = None, 0
+    for index, option in enumerate(options):
+        wanted = " ".join(option.casefold().split()).strip(EDGE)
+        follower = found[len(wanted) : len(wanted) + 1]
+        if len(wanted) > length and found.startswith(wanted) and not follower.isalnum():
+            best, length = index, len(wanted)
+    return best
+
+
 def accuracies(predictions: Sequence[int], golds: Sequence[int]) -> list[float]:
     """1 where the prediction is the gold option, else 0."""
     return [float(prediction == gold) for prediction, gold in zip(predictions, golds, strict=True)]
@@ -76,6 +91,9 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
         row = ((row + matches) | (row - matches)) & everything
     return len(first) - row.bit_count()
 
+
+EDGE = " .,:;!?\"'`*()[]“”‘’"
+"""What may stand around an option in a decoded answer."""
 
 FINAL_ANSWER = "####"
 """Separates a worked solution from its final answer (gsm8k)."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pretune.data.encoding import Encoder
-from pretune.evaluation.forward import Budget, evaluating, find_capabilities, score_layout
+from pretune.evaluation.forward import evaluating, find_capabilities, score_layout
 from pretune.evaluation.layout import Branching, Layout
 from pretune.evaluation.likelihood import separator_id
 
@@ -54,7 +54,7 @@ def score_texts(
     layout = Layout(branchings)
     with evaluating(model):
         able = find_capabilities(model)
-        scores = score_layout(model, layout, budget=Budget.choose(model, batch_tokens), split_head=able.split_head)
+        scores = score_layout(model, layout, batch_tokens=batch_tokens, split_head=able.split_head)
     owners = np.array(document_of, dtype=np.int64)[layout.branch_of]
     nats = np.bincount(owners, weights=-scores, minlength=len(texts))
     return [

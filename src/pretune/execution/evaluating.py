@@ -138,6 +138,7 @@ def compute_evaluation(
             shots=prepared.row_shots or prepared.shots,
             train_targets=prepared.train_targets,
             keep_prompts=config.eval.keep_prompts,
+            decode=config.eval.decode,
         )
     is_text = evaluation.task.answer == "language"
     columns: dict[str, Any] = {
@@ -197,4 +198,5 @@ def describe_config(prepared: PreparedEvaluation, resolved: Resolved, trained: T
         "shot_sampling": prepared.config.shot_sampling,
         "shot_seed": prepared.config.shot_seed,
         "limit": prepared.config.eval.limit,
+        "decode": prepared.config.eval.decode,
     }

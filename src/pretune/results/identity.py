@@ -23,7 +23,7 @@ Request = Mapping[str, Any]
 
 TRAINING_VERSION = 1
 """Raised when training changes its numbers for an unchanged configuration."""
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Raised when evaluation changes its numbers for unchanged weights and rows."""
 CORPUS_VERSION = 1
 """Raised when the embedded miniature's language, corpus or tasks change."""
@@ -185,6 +185,8 @@ def evaluate_request(
     }
     if shots:
         request["shot_sampling"] = config.shot_sampling
+    if config.eval.decode and task.answer == "classification":
+        request["decode"] = True
     if shots or config.eval.limit:
         request["shot_seed"] = config.shot_seed
     return request
