@@ -21,6 +21,7 @@ LAYERS = (
     ("evaluation",),
     ("probes",),
     ("tracking",),
+    ("published",),
     ("analysis",),
     ("report",),
     ("execution",),

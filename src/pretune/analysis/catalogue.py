@@ -15,8 +15,10 @@ from pretune.analysis import (
     inflections,
     mitigation,
     noise,
+    prediction,
     rate_trends,
     sensitivity,
+    soundness,
     trends,
 )
 from pretune.analysis.inputs import Inputs
@@ -229,6 +231,34 @@ CATALOGUE: tuple[Analysis, ...] = (
         compute=lambda inputs: mitigation.tabulate_mitigation(
             inputs.every_rate, inputs.forgetting_every_rate, inputs.rates
         ),
+    ),
+    Analysis(
+        name="prediction",
+        title="Prediction without fine-tuning",
+        question="Can cheap measurements of a checkpoint predict its tuned score, and the best place to stop?",
+        method="Each feature (base score, loss on text, every probe) and all together, fitted on earlier checkpoints "
+        "or on other tasks; error and regret against 'latest checkpoint', 'lowest perplexity' and 'mean', paired over "
+        "tasks, Holm-corrected. Assumes that tasks are exchangeable.",
+        caveats=(
+            "'No better than baseline' is the usual answer on few tasks: their number bounds what can be shown.",
+            "Rank correlations are pooled over tasks and secondary: levels of tasks alone can make them large.",
+        ),
+        needs="task of three or more that was tuned at four or more checkpoints",
+        source="Sun & Dredze (arXiv 2408.06663), future work; EvoLM (arXiv 2506.16029) on perplexity as a predictor",
+        columns=prediction.PREDICTION,
+        compute=lambda inputs: prediction.judge_predictors(inputs.headline, inputs.text_series, inputs.probes),
+    ),
+    Analysis(
+        name="soundness",
+        title="Scores that should not be believed",
+        question="Which scores cannot mean what they seem to?",
+        method="Rules on accuracies in all formats and shots: right before anything can have been learnt, far below "
+        "the trivial baseline, different on practically the same weights, equal to the majority class throughout.",
+        caveats=("Rules, not tests: a flag asks for a look at the cells; no flag is no proof of soundness.",),
+        needs="score that breaks a rule",
+        source="defects found in published tables: hidden test labels scored as gold, labels outside the candidates",
+        columns=soundness.SOUNDNESS,
+        compute=lambda inputs: soundness.find_unsound(inputs.all_series),
     ),
 )
 

@@ -88,20 +88,22 @@ def classify_tasks(
     """
     thresholds = thresholds or Thresholds()
     keys = ["family", "annealed", "eval_task", "setting", "metric"]
-    base_noise = look_up(noise[noise["state"] == "base"], [k for k in keys if k != "setting"], "noise_sd")
+    base_keys = ["family", "annealed", "eval_task", "metric", "eval_format", "shots"]
+    base_noise = look_up(noise[noise["state"] == "base"], base_keys, "noise_sd")
     own = noise[(noise["train_task"] == noise["eval_task"]).fillna(False).astype(bool)]
     tuned_noise = look_up(own, keys, "noise_sd")
-    base_p = look_up(trends[trends["state"] == "base"], [k for k in keys if k != "setting"], "p_holm")
+    base_p = look_up(trends[trends["state"] == "base"], base_keys, "p_holm")
     records = []
     for (family, annealed, task, setting), group in list_pairs(headline):
         metric = str(group["metric"].iloc[0])
         if points_per_unit(metric) != 100.0:
             continue
+        base_curve = (family, annealed, task, metric, group["eval_format"].iloc[0], group["shots"].iloc[0])
         facts: dict[str, object] = {
             "family": family, "annealed": annealed, "eval_task": task, "setting": setting, "metric": metric,
-            "base_noise_sd": base_noise.get((family, annealed, task, metric), math.nan),
+            "base_noise_sd": base_noise.get(base_curve, math.nan),
             "tuned_noise_sd": tuned_noise.get((family, annealed, task, setting, metric), math.nan),
-            "base_p_holm": base_p.get((family, annealed, task, metric), math.nan),
+            "base_p_holm": base_p.get(base_curve, math.nan),
         }  # fmt: skip
         records.append(facts | _weigh(group, facts, thresholds))
     return build_frame(records, DICHOTOMY)

@@ -20,7 +20,7 @@ def build_formats(table: pd.DataFrame, primary: Primary, *, shots: int | None = 
     Columns: keys, ``format:NAME`` for each format of the table (null where not evaluated), ``formats`` (how many
     were), ``best, worst`` (their names) and ``spread`` (largest − smallest score, in the units of the table; null
     with fewer than two formats). Tuned models are those trained on the task itself, at the chosen learning rate.
-    ``shots``: the fewest of each row unless given.
+    ``shots``: unless given, the number at which most formats of a row were evaluated, the fewest of several.
 
     The spread of several noisy scores is positive even when the wording does not matter, and grows with the number
     of formats: compare spreads over the same formats and numbers of evaluated rows only.
@@ -45,8 +45,11 @@ def build_formats(table: pd.DataFrame, primary: Primary, *, shots: int | None = 
         return pd.DataFrame(columns=[*_KEYS, "formats", "best", "worst", "spread"])
 
     few = [name for name in _KEYS if name != "shots"]
-    fewest = rows["shots"].fillna(0)
-    rows = rows[fewest == fewest.groupby([rows[name] for name in few], dropna=False).transform("min")]
+    number = rows["shots"].fillna(0)
+    keys = [rows[name] for name in few]
+    wide_enough = rows.groupby([*keys, number], dropna=False)["eval_format"].transform("nunique")
+    most = wide_enough == wide_enough.groupby(keys, dropna=False).transform("max")
+    rows = rows[number == number.where(most).groupby(keys, dropna=False).transform("min")]
     wide = rows.groupby([*_KEYS, "eval_format"], dropna=False, sort=False)["value"].mean().unstack("eval_format")
     wide = wide.reindex(columns=names).astype(float)
     wide.columns = pd.Index(columns)

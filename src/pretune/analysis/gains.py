@@ -70,7 +70,7 @@ def measure_gains(headline: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     rows = headline.dropna(subset=["base", "tuned"]).copy()
     rows["annealed"] = name_annealing(rows["annealed"])
     rows["setting"] = rows["setting"].fillna("")
-    keys = ["family", "annealed", "eval_task", "metric"]
+    keys = ["family", "annealed", "eval_task", "metric", "eval_format", "shots"]
     base_sd = look_up(noise[noise["state"] == "base"], keys, "noise_sd")
     own = [*keys, "train_task", "setting"]
     tuned_sd = look_up(noise[noise["state"] == "tuned"], own, "noise_sd")
@@ -99,12 +99,12 @@ def find_latent_gains(
     an interval. Source of the notion: Sun & Dredze (arXiv 2408.06663), "latent improvement".
     """
     limits = thresholds or Thresholds()
-    keys = ["family", "annealed", "eval_task", "metric"]
+    keys = ["family", "annealed", "eval_task", "metric", "eval_format", "shots"]
     base_sd = look_up(noise[noise["state"] == "base"], keys, "noise_sd")
     own = noise[(noise["train_task"] == noise["eval_task"]).fillna(False).astype(bool)]
     tuned_sd = look_up(own, [*keys, "setting"], "noise_sd")
     shapes = {
-        (row["state"], row["family"], row["annealed"], row["eval_task"], row["metric"], row["setting"]): row
+        (row["state"], *(row[name] for name in keys), row["setting"]): row
         for row in trends.to_dict("records")
         if row["state"] == "base" or row["train_task"] == row["eval_task"]
     }
@@ -113,7 +113,7 @@ def find_latent_gains(
         if group["train_task"].isna().all():
             continue
         metric = str(group["metric"].iloc[0])
-        curve = (family, annealed, task, metric)
+        curve = (family, annealed, task, metric, group["eval_format"].iloc[0], group["shots"].iloc[0])
         noises = (base_sd.get(curve, math.nan), tuned_sd.get((*curve, setting), math.nan))
         tuned_shape = shapes.get(("tuned", *curve, setting), {})
         base_shape = shapes.get(("base", *curve, ""), {})

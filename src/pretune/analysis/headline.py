@@ -25,7 +25,8 @@ def build_headline(
 
     Tuned models are read in the format they were trained in, unless ``eval_format`` names another one; where that
     format was not evaluated, in ``default``, else in the first. Tasks without fine-tuning (``train_task`` null)
-    are read in the commonest training format, by the same rule. ``shots``: the fewest of each curve unless given.
+    are read in the commonest training format, by the same rule. ``shots``: unless given, the
+    number that most checkpoints of a curve were evaluated with, the fewest of several.
     """
     joined = compare(table, primary, every_rate=every_rate)
     joined = joined[~joined["eval_task"].isin(find_text_tasks(table))]
@@ -50,6 +51,10 @@ def pick_evaluation(joined: pd.DataFrame, *, eval_format: str | None = None, sho
     if shots is not None:
         kept &= (joined["shots"].fillna(0) == shots).astype(bool)
     picked = joined[kept]
-    fewest = picked["shots"].fillna(0)
     curve = [picked[name] for name in PAIR if name not in ("eval_format", "shots", "eval_split")]
-    return picked[fewest == fewest.groupby(curve, dropna=False).transform("min")].reset_index(drop=True)
+    number = picked["shots"].fillna(0)
+    scored = picked["tuned"].notna() | (picked["train_task"].isna() & picked["base"].notna())
+    covered = scored.groupby([*curve, number], dropna=False).transform("sum")
+    most = covered == covered.groupby(curve, dropna=False).transform("max")
+    fewest = number.where(most).groupby(curve, dropna=False).transform("min")
+    return picked[number == fewest].reset_index(drop=True)

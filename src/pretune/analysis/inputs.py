@@ -110,6 +110,11 @@ class Inputs:
         return build_series(self.headline)
 
     @cached_property
+    def all_series(self) -> pd.DataFrame:
+        """All of :attr:`comparison` as curves: every format and number of shots."""
+        return build_series(self.comparison)
+
+    @cached_property
     def noise(self) -> pd.DataFrame:
         """The noise of every curve."""
         return measure_noise(self.series)

@@ -13,7 +13,7 @@ from scipy import stats
 from pretune.analysis.correction import correct
 from pretune.analysis.kendall import mann_kendall
 from pretune.analysis.metrics import is_lower_better
-from pretune.analysis.noise import NOISE
+from pretune.analysis.noise import NOISE, find_twins
 from pretune.analysis.segments import Break, fit_break
 from pretune.analysis.series import CURVE, SERIES, build_frame, split_own
 
@@ -69,7 +69,8 @@ def find_trends(series: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     the interval of the onset ends before the last checkpoint; *no plateau yet* when it reaches it. An interval
     inside a gap of :data:`WIDE_GAP` median gaps is widened to the whole gap: nothing was measured there. With fewer
     checkpoints the plateau is the longest end of the curve whose range noise alone would produce (studentised
-    range, 5 %, with the noise of :func:`measure_noise`), at least two checkpoints long; its onset is the interval
+    range, 5 %, with the noise of :func:`measure_noise`), at least two checkpoints long (near-identical ones count as
+    one); its onset is the interval
     from the checkpoint before it to its first one. That is a statement about where the score comes within reach of
     the noise of its final level.
 
@@ -176,6 +177,7 @@ def _find_dense(curve: pd.DataFrame, p_shape: float) -> dict[str, object]:
 
 
 def _find_sparse(curve: pd.DataFrame) -> dict[str, object]:
+    curve = _merge_twins(curve)
     value, x = curve["value"].to_numpy(dtype=float), curve["x"].to_numpy(dtype=float)
     noise = float(curve["noise_sd"].iloc[0])
     facts = {**_NOTHING, "method": BETWEEN}
@@ -185,10 +187,9 @@ def _find_sparse(curve: pd.DataFrame) -> dict[str, object]:
             "shape": "undecided",
             "reason": "the noise is unknown: no intervals, one seed, few checkpoints",
         }
-    start = len(value) - 1
-    while start > 0 and np.ptp(value[start - 1 :]) <= _range_of_noise(len(value) - start + 1) * noise:
-        start -= 1
-    if start == len(value) - 1:
+    last = len(value) - 1
+    start = next((i for i in range(last) if np.ptp(value[i:]) <= _range_of_noise(len(value) - i) * noise), last)
+    if start == last:
         return {**facts, "shape": "no plateau yet", "reason": "the last two checkpoints differ by more than noise",
                 "onset_low": x[-1], **locate(curve, x[-1], math.nan)}  # fmt: skip
     level = float(value[start:].mean())
@@ -197,6 +198,18 @@ def _find_sparse(curve: pd.DataFrame) -> dict[str, object]:
     low, high = float(x[start - 1]), float(x[start])
     return {**facts, "shape": "plateau", "onset_low": low, "onset_high": high, "plateau_level": level,
             **locate(curve, low, high)}  # fmt: skip
+
+
+def _merge_twins(curve: pd.DataFrame) -> pd.DataFrame:
+    """Near-identical checkpoints as one, with their mean: two of them do not make a plateau."""
+    pairs = find_twins(curve["step"].to_numpy(dtype=float, na_value=np.nan))
+    if not pairs:
+        return curve
+    value = curve["value"].to_numpy(dtype=float).copy()
+    for i, j in pairs:
+        value[i] = (value[i] + value[j]) / 2
+    later = {j for _, j in pairs}
+    return curve.assign(value=value).iloc[[i for i in range(len(curve)) if i not in later]]
 
 
 @lru_cache(maxsize=64)

@@ -127,6 +127,14 @@ class EvaluateConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedTable:
+    """Results that others published, read into the same report."""
+
+    file: str | None = option(None, help="published results to report on, beside the study's own or alone")
+    format: str = option("tidy", help="how they are written", choices=("amuro_char", "lm_eval", "pythia", "tidy"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig(Common):
     """``report.py``: from the table of results to a page."""
 
@@ -135,3 +143,4 @@ class ReportConfig(Common):
         help="print a comparison of the first run with each other one instead: run_ids, their beginnings, 'base'",
         scientific=False,
     )
+    published: PublishedTable = option(factory=PublishedTable, help="results that others published")

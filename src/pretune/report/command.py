@@ -10,7 +10,6 @@ from pretune.config.schema import freeze
 from pretune.config.validation import validate
 from pretune.errors import UsageError
 from pretune.results.store import Study
-from pretune.results.table import load
 
 
 def run_report(composed: Any) -> int:
@@ -18,32 +17,22 @@ def run_report(composed: Any) -> int:
     config = freeze(ReportConfig, composed)
     validate([config])
     study = Study(config.study_dir)
-    if not study.runs.is_dir():
-        raise UsageError(f"study_dir={config.study_dir}: there are no results in {study.root}; run train.py first")
     if config.compare:
+        if not study.runs.is_dir():
+            raise UsageError(f"study_dir={config.study_dir}: there are no results in {study.root}; run train.py first")
         from pretune.report.comparing import print_comparison
 
         print_comparison(study.root, config.compare)
         return 0
+    from pretune.report.gathering import gather
+
+    source = gather(study, config.published.file, config.published.format)
     from pretune.report import write_report
 
-    table = load(study.root)
-    facts = {"study_dir": study.root.name, "failed": [str(f["run_id"]) for f in study.failures()]}
     files = write_report(
-        table, study.root / "report", title=f"Study {study.root.name}", primary=find_primary(study), study=facts
+        source.table, study.root / "report", title=source.title, primary=source.primary, study=source.facts
     )
     results = study.root / "report" / "results.csv"
-    table.to_csv(results, index=False)
-    sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({len(table):,} rows)\n")
+    source.table.to_csv(results, index=False)
+    sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({len(source.table):,} rows)\n")
     return 0
-
-
-def find_primary(study: Study) -> dict[str, tuple[str, str]]:
-    """Primary metric and scorer of every evaluated task, as the evaluate cells recorded them."""
-    primary: dict[str, tuple[str, str]] = {}
-    for folder in study.finished_runs():
-        if folder.name.startswith("evaluate-"):
-            run = study.read_run(folder.name)
-            metric, scorer = run["facts"]["primary"]
-            primary[str(run["request"]["task"]["name"])] = (str(metric), str(scorer))
-    return primary
