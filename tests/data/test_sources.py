@@ -223,3 +223,20 @@ def test_a_folder_named_by_the_split_is_read_in_the_order_of_its_names(task):
 def test_conversations_are_part_of_the_fingerprint():
     one, two = (Example(id="0", target="x", turns=(Turn(role="user", text=text),)) for text in ("a", "b"))
     assert fingerprint((one,)) != fingerprint((two,))
+
+
+def test_a_fixed_sample_of_a_large_split_is_read(task):
+    write_parquet(task, "train", [{**ROWS[0], "premise": f"p{i}"} for i in range(100)])
+    split = load_split(change(task, "sample_rows", 20), "train")
+    numbers = [int(example.fields["premise"][1:]) for example in split.examples]
+    assert len(set(numbers)) == 20
+    assert numbers == sorted(numbers)
+    assert numbers != list(range(20))
+    assert load_split(change(task, "sample_rows", 20), "train").examples == split.examples
+    assert len(load_split(change(task, "sample_rows", 200), "train").examples) == 100
+
+
+def test_a_number_that_is_none_is_an_empty_text(task):
+    write_parquet(task, "train", [{"premise": value, "hypothesis": "h", "label": 0} for value in (1.5, float("nan"))])
+    split = load_split(task, "train")
+    assert ([example.fields["premise"] for example in split.examples], split.empty) == (["1.5"], 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from support.studies import SMALL, Place
 
 TASK = ("task=pico/nli", "task.train_rows=32", "task.validation_rows=8")
@@ -26,3 +28,25 @@ def test_a_sweep_shows_each_evaluation_once_and_a_training_what_it_learns(place:
     assert trained.out.count("training on pico/nli · format default") == 1
     assert "of them learnt" in trained.out
     assert not place.runs()
+
+
+def test_overlap_of_evaluated_rows_with_a_text_is_reported_and_kept(place: Place) -> None:
+    texts = place.cwd.parent / "texts"
+    texts.mkdir()
+    shown = place.evaluate(*SMALL, *TASK, "checkpoint.step=8", "mode=show", "format=io")
+    row = shown.out.split("\ntext\n")[1].splitlines()[0].strip().replace("⟦", " ").replace("⟧", "")
+    (texts / "one.txt").write_text(f"before {row} after")
+    (texts / "two.txt").write_text("nothing of the kind")
+    words = ("mode=contamination", "contamination.text=text", f"contamination.path={texts}", "contamination.ngram=8")
+    result = place.evaluate(*SMALL, *TASK, "checkpoint.step=8", *words)
+    assert result.status == 0, result.text
+    assert "2 documents" in result.out
+    (kept,) = (place.study / "contamination").glob("*.json")
+    overlaps = json.loads(kept.read_text())["rows"]
+    assert len(overlaps) == 8
+    assert [o["found"] == o["total"] > 0 for o in overlaps].count(True) >= 1
+    assert overlaps[0]["answer_found"] > 0
+    assert not place.runs()
+    wrong = place.evaluate(*SMALL, *TASK, "checkpoint.step=8", "mode=contamination", "contamination.text=mnli")
+    assert wrong.status == 2
+    assert "contamination.text=mnli: is no plain text" in wrong.err

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pretune.config.options import option
 from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
-MODES = ("run", "plan", "show")
+MODES = ("run", "plan", "show", "contamination")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
 
 
@@ -61,6 +61,18 @@ class Eval(Sample):
         help="which evaluations are made",
         choices=("validation", "in_domain", "out_of_domain", "cross_task", "pretraining"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contamination:
+    """What evaluated rows are looked up in (``mode=contamination``)."""
+
+    text: str = option("c4", help="task of plain text (or text, with a path)", nonempty=True, scientific=False)
+    path: str | None = option(None, help="folder of the text, instead of the task's own rows", scientific=False)
+    rows: int | None = option(
+        None, help="documents read from the start; null: as the task says", minimum=1, scientific=False
+    )
+    ngram: int = option(13, help="words of an n-gram", minimum=2, scientific=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +134,7 @@ class EvaluateConfig(Common):
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")
+    contamination: Contamination = option(factory=Contamination, help="text in which evaluated rows are looked up")
     mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
 

@@ -28,7 +28,7 @@ def column(row: Row, name: str, task: Task) -> Any:
 def text_of(row: Row, name: str, task: Task) -> str:
     """Text of a column, stripped; anything but text or a number is refused."""
     value = column(row, name, task)
-    if value is None:
+    if value is None or value != value:  # NaN: how a table of numbers and texts writes "nothing"
         return ""
     if not isinstance(value, str | int | float):
         raise DataError(f"task={task.name}: column '{name}' holds {type(value).__name__}, not text")

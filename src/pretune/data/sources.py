@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
     that the task could use instead.
     """
     rows = [row for part in split.split("+") for row in SOURCES[task.source](task, part)]
+    rows = [rows[index] for index in sampled(len(rows), task.sample_rows)]
     reader = choose_reader(task)
     read = [reader(row, task, str(index)) for index, row in enumerate(rows)]
     labelled = [example for example in read if example is not None]
@@ -64,6 +65,13 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
     if empty:
         log.info("%s/%s: %d of %d rows with an empty input or option dropped", task.name, split, empty, len(rows))
     return Split(name=split, examples=examples, dropped=dropped, empty=empty)
+
+
+def sampled(count: int, wanted: int | None) -> Sequence[int]:
+    """Indices of ``wanted`` of ``count`` rows, drawn with a fixed seed and in order; all where that is no fewer."""
+    if wanted is None or wanted >= count:
+        return range(count)
+    return sorted(random.Random(SAMPLE_SEED).sample(range(count), wanted))
 
 
 def is_complete(example: Example) -> bool:
@@ -122,9 +130,7 @@ def _read_hub(task: Task, split: str) -> Rows:
         check_label_names(task, getattr((data.features or {}).get(task.label), "names", None))
         if streaming:
             return [dict(row) for row in data.take(task.stream_rows)]
-        if task.sample_rows is not None and task.sample_rows < len(data):
-            data = data.select(sorted(random.Random(SAMPLE_SEED).sample(range(len(data)), task.sample_rows)))
-        return [dict(row) for row in data]
+        return [dict(row) for row in data.select(sampled(len(data), task.sample_rows))]
 
 
 def _read_ladder(task: Task, split: str) -> Rows:

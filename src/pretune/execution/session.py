@@ -96,8 +96,8 @@ class Session:
         return [cells.job for cells in self.grid.jobs]
 
     def shows_only(self) -> bool:
-        """Whether the command only shows something: its cells (``mode=plan``), or examples (``mode=show``)."""
-        return self.grid.config.mode in ("plan", "show")
+        """Whether the command only shows something: its cells (``mode=plan``), or examples, or overlaps."""
+        return self.grid.config.mode in ("plan", "show", "contamination")
 
     def show(self) -> int:
         """List the cells with what is finished, or show an example of each; nothing is run."""
@@ -105,6 +105,10 @@ class Session:
             from pretune.execution.showing import show_examples
 
             return show_examples(self.grid)
+        if self.grid.config.mode == "contamination":
+            from pretune.execution.contamination import report_contamination
+
+            return report_contamination(self.grid)
         from rich.table import Table
 
         console, study = make_console(), self.grid.study
