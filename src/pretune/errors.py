@@ -27,6 +27,10 @@ class DataError(PretuneError):
     """Rows that cannot be used: missing column, hidden labels, unknown label, empty split."""
 
 
+class PromptTooLong(DataError):
+    """A prompt does not fit even without its body: instruction and completion are never cut."""
+
+
 class HubUnreachable(PretuneError):
     """The Hub (or the mirror that ``HF_ENDPOINT`` names) did not answer."""
 

@@ -58,15 +58,23 @@ def test_every_checkpoint_composes_and_is_sound(name: str, loader: Any, tmp_path
         assert config.checkpoint.step == int(digits)
 
 
-@pytest.mark.parametrize("name", option_names("task"))
-def test_every_task_composes_is_sound_and_names_tasks_and_formats_that_exist(name: str, loader: Any) -> None:
-    library = Library(loader)
-    task = library.task(name)
+@pytest.mark.parametrize("name", ["mnli", "sciq_mc", "alpaca", "text", "pico/nli"])
+def test_the_task_that_a_script_composes_is_that_of_the_library(name: str, loader: Any) -> None:
+    task = library_of(loader).task(name)
     words = ["checkpoint=pico/step64", f"task={name}", *(["task.path=/"] if task.source == "path" else [])]
-    stage = ["stage=instruct"] if task.answer == "chat" else []
-    (config,) = points("train", [*words, *stage], loader)
-    assert config.task == replace(task, path=config.task.path)
+    for script in ("train", "evaluate"):
+        (config,) = points(script, words, loader)
+        assert config.task == replace(task, path=config.task.path)
+
+
+@pytest.mark.parametrize("name", option_names("task"))
+def test_every_task_is_sound_and_names_tasks_and_formats_that_exist(name: str, loader: Any) -> None:
+    library = library_of(loader)
+    task = library.task(name)
     assert task.name == name
+    task = replace(task, path="/") if task.source == "path" else task
+    plain, chat = (sound_config("train", stage, loader) for stage in ("stage=sft", "stage=instruct task=alpaca"))
+    config = replace(chat if task.answer == "chat" else plain, task=task)
     trainable = task.train_split is not None
     assert ([] if trainable else ["task"]) == sorted({problem.key for problem in find_problems(config)})
     if trainable:
@@ -75,8 +83,19 @@ def test_every_task_composes_is_sound_and_names_tasks_and_formats_that_exist(nam
         assert all(task.family in format_.templates for format_ in formats)
         job = complete_train_job(config, library, ())
         assert name in {evaluation.task.name for evaluation in list_evaluations(job)}
-    evaluation = points("evaluate", words, loader)
-    assert find_problems(evaluation[0]) == []
+    assert find_problems(replace(sound_config("evaluate", "", loader), task=task)) == []
+
+
+@cache
+def library_of(loader: Any) -> Library:
+    return Library(loader)
+
+
+@cache
+def sound_config(script: str, words: str, loader: Any) -> Any:
+    sound = {**SOUND, **dict(word.split("=") for word in words.split())}
+    (config,) = points(script, [f"{key}={value}" for key, value in sound.items()], loader)
+    return config
 
 
 GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "experiment"}

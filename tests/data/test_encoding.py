@@ -11,7 +11,7 @@ from pretune.data.encoding import Encoder, boundary
 from pretune.data.examples import Example, Prompt
 from pretune.data.rendering import render
 from pretune.data.training_rows import encode_training_rows
-from pretune.errors import DataError
+from pretune.errors import DataError, PromptTooLong
 from pretune.evaluation import evaluate
 from pretune.training.finetune import encode_rows
 from support.configs import CONFIG, FORMAT, NLI, change
@@ -231,6 +231,19 @@ def test_training_and_evaluation_read_the_same_tokens(kind, monkeypatch):
         prompt = render(example, FORMAT, task)
         assert row.ids[-1] == tokenizer.eos_token_id
         assert (prompt.completions[prompt.gold], row.ids[:-1], row.context) in evaluated
+
+
+def test_training_rows_that_do_not_fit_without_their_body_are_left_out_and_evaluated_ones_are_named(caplog):
+    encoder = make_encoder("bpe", max_length=60)
+    rows = [
+        Example(id=str(i), fields={"premise": "a bird", "hypothesis": text}, options=("a", "b"), gold=0, target="a")
+        for i, text in enumerate(("a robin", "a robin " * 60, "a tree"))
+    ]
+    encoded = encode_training_rows(encoder, rows, task=NLI, format_=FORMAT)
+    assert encoded == encode_training_rows(encoder, [rows[0], rows[2]], task=NLI, format_=FORMAT)
+    assert "task=nli, row 1: a prompt does not fit into 60 tokens" in caplog.text
+    with pytest.raises(PromptTooLong, match="task=nli, row 1: "):
+        encoder.encode(render(rows[1], FORMAT, NLI), " a")
 
 
 def test_plain_texts_are_learnt_whole_between_the_tokens_that_divide_documents():

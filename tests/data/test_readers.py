@@ -112,6 +112,8 @@ def test_similarity_that_is_no_number_is_refused():
     assert read("stsb", ROWS["stsb"][0], label=float("nan")) is None
     with pytest.raises(DataError, match="similarity 'high' of row row7"):
         read("stsb", ROWS["stsb"][0], label="high")
+    with pytest.raises(DataError, match="similarity 7 of row row7 is above 5"):
+        read("stsb", ROWS["stsb"][0], label=7)
 
 
 def test_socialiqa_asks_for_the_question_of_the_right_answer():
@@ -162,8 +164,37 @@ def test_drifted_choices_are_a_clear_error(choices):
 
 
 def test_fewer_texts_than_letters_is_refused():
-    with pytest.raises(DataError, match="none of its 1 options"):
-        read("openbookqa", ROWS["openbookqa"][0], choices={"text": ["a"], "label": ["A", "B"]}, answerKey="B")
+    for key in "AB":
+        with pytest.raises(DataError, match="row row7 has 2 letters for 1 options"):
+            read("openbookqa", ROWS["openbookqa"][0], choices={"text": ["a"], "label": ["A", "B"]}, answerKey=key)
+
+
+def test_what_is_no_text_inside_a_list_is_refused_and_nothing_is_empty():
+    row = ROWS["openbookqa"][0]
+    with pytest.raises(DataError, match=r"column 'choices\.text' holds dict, not text"):
+        read("openbookqa", row, choices={"text": ["a", {}], "label": ["A", "B"]})
+    with pytest.raises(DataError, match="column 'Answer' holds list, not text"):
+        read("tweetqa", ROWS["tweetqa"][0], Answer=[["a robin"]])
+    assert not is_complete(read("openbookqa", row, choices={"text": ["a", None], "label": ["A", "B"]}))
+    assert not is_complete(read("hellaswag", ROWS["hellaswag"][0], endings=["eats .", "[step]", "c", "d"]))
+    assert read("tweetqa", ROWS["tweetqa"][0], Answer=[None]) is None
+    assert read("truthfulqa", ROWS["truthfulqa"][0], incorrect_answers=[None, ""]) is None
+    with pytest.raises(DataError, match="column 'premise' holds bool, not text"):
+        read("mnli", ROWS["mnli"][0], premise=True)
+
+
+def test_a_whole_number_is_the_same_label_with_and_without_a_point():
+    assert read("hellaswag", ROWS["hellaswag"][0], label=2.0).gold == 2
+    assert read("winogrande", ROWS["winogrande"][0], answer=2.0).gold == 1
+
+
+def test_a_solution_without_its_final_answer_is_no_example():
+    assert read("gsm8k", ROWS["gsm8k"][0], answer="It is 6 .") is None
+
+
+def test_a_conversation_that_begins_with_a_reply_has_no_input():
+    assert not is_complete(read("alpaca", ROWS["alpaca"][0], instruction="", input=" "))
+    assert not is_complete(read("hh", ROWS["hh"][0], chosen="\n\nAssistant: Hello ."))
 
 
 @pytest.mark.parametrize("name", [name for name in HUB_TASKS if name.endswith("_mc")])

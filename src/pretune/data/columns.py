@@ -27,12 +27,17 @@ def column(row: Row, name: str, task: Task) -> Any:
 
 def text_of(row: Row, name: str, task: Task) -> str:
     """Text of a column, stripped; anything but text or a number is refused."""
-    value = column(row, name, task)
+    return as_text(column(row, name, task), name, task)
+
+
+def as_text(value: Any, name: str, task: Task) -> str:
+    """A value of column ``name`` as text, stripped: nothing as "", a whole number without a point."""
     if value is None or value != value:  # NaN: how a table of numbers and texts writes "nothing"
         return ""
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"task={task.name}: column '{name}' holds {type(value).__name__}, not text")
-    return str(value).strip()
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value).strip()
 
 
 def fields_of(row: Row, task: Task) -> dict[str, str]:
@@ -52,6 +57,11 @@ def listed(value: Any, name: str, task: Task) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise DataError(f"task={task.name}: column '{name}' holds {type(value).__name__}, not a list")
     return list(value)
+
+
+def texts_in(value: Any, name: str, task: Task) -> list[str]:
+    """A column's list of texts, each as :func:`as_text` has it."""
+    return [as_text(item, name, task) for item in listed(value, name, task)]
 
 
 def index_of(answer: str, row_id: str, task: Task) -> int:

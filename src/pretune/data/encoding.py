@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pretune.data.examples import Exchange, Prompt
-from pretune.errors import DataError
+from pretune.errors import DataError, PromptTooLong
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,8 +62,8 @@ class Encoder:
     def encode(self, prompt: Prompt, completion: str, *, end: bool = False) -> Encoded:
         """Encode ``prompt`` followed by ``completion``; ``end`` appends the end-of-text token.
 
-        Raises :class:`DataError` when even without its body the prompt does not fit: the instruction and the
-        completion are never cut.
+        Raises :class:`~pretune.errors.PromptTooLong` when even without its body the prompt does not fit: the
+        instruction and the completion are never cut.
         """
         return self.encode_many([(prompt, completion)], end=end)[0]
 
@@ -163,8 +163,8 @@ class Encoder:
                 excess = min(len(ids) - room, len(inside))
                 keep = inside[-excess][0]
                 text, end_ = text[:keep] + text[end_:], keep
-        raise DataError(
-            f"a prompt does not fit into {self.max_length} tokens even without its body "
+        raise PromptTooLong(
+            f"{prompt.source}a prompt does not fit into {self.max_length} tokens even without its body "
             f"(stage.max_length or the model's context is too small): {prompt.text[:80]!r}…"
         )
 

@@ -42,7 +42,8 @@ class Prompt:
 
     ``body`` is the span (start, end; characters of ``text``) that may be shortened when the whole is too long;
     ``None`` when nothing may. For classification and choice ``completions`` has one entry per option, otherwise
-    one, the target. ``gold`` indexes ``completions``. ``stop`` ends a generated answer.
+    one, the target. ``gold`` indexes ``completions``. ``stop`` ends a generated answer. ``source`` names the row in
+    messages.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Prompt:
     gold: int
     body: tuple[int, int] | None = None
     stop: str = "\n"
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ from pretune.errors import DataError, suggest
 
 Rows = list[dict[str, Any]]
 
+EVERYTHING = "*"
+"""Instead of the name of a split: all files of a folder."""
+
 
 def read_folder(task: Task, split: str) -> Rows:
     """Rows of one split below ``task.path`` (``task.config`` names a folder in between, if given)."""
@@ -35,7 +38,9 @@ def read_folder(task: Task, split: str) -> Rows:
 
 
 def find_files(folder: Path, split: str) -> list[Path]:
-    """The files of a split in ``folder``."""
+    """The files of a split in ``folder``; of :data:`EVERYTHING`, all files in it and below."""
+    if split == EVERYTHING:
+        return sorted(path for path in folder.rglob("*") if path.suffix in FORMATS and path.is_file())
     for suffix in FORMATS:
         path = folder / f"{split}{suffix}"
         if path.is_file():

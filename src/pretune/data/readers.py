@@ -22,7 +22,7 @@ from pretune.data.readers_choice import (
     read_winogrande,
 )
 from pretune.data.readers_labels import read_columns, read_stsb
-from pretune.data.readers_texts import read_one_line, read_sciq, read_socialiqa, read_tweetqa
+from pretune.data.readers_texts import read_gsm8k, read_one_line, read_sciq, read_socialiqa, read_tweetqa
 from pretune.errors import DataError, suggest
 
 READERS: Mapping[str, Reader] = {
@@ -30,6 +30,7 @@ READERS: Mapping[str, Reader] = {
     "options": read_options,
     "stsb": read_stsb,
     "one_line": read_one_line,
+    "gsm8k": read_gsm8k,
     "socialiqa": read_socialiqa,
     "socialiqa_choice": read_socialiqa_choice,
     "sciq": read_sciq,

@@ -9,25 +9,25 @@ import string
 from collections.abc import Mapping, Sequence
 
 from pretune.config.science import Task
-from pretune.data.columns import HIDDEN, Row, column, fields_of, index_of, label_column, listed, one_of, text_of
+from pretune.data.columns import HIDDEN, Row, column, fields_of, index_of, label_column, one_of, text_of, texts_in
 from pretune.data.examples import Example
 from pretune.errors import DataError
 
 
-def chosen(task: Task, row_id: str, fields: Mapping[str, str], options: Sequence[object], gold: int) -> Example:
+def chosen(task: Task, row_id: str, fields: Mapping[str, str], options: Sequence[str], gold: int) -> Example:
     """Example of a choice task."""
     if not 0 <= gold < len(options):
         raise DataError(f"task={task.name}: answer {gold} of row {row_id} is none of its {len(options)} options")
-    texts = tuple(str(option).strip() for option in options)
+    texts = tuple(option.strip() for option in options)
     return Example(id=row_id, fields=fields, options=texts, gold=gold, target=texts[gold])
 
 
-def scattered(task: Task, row_id: str, fields: Mapping[str, str], right: str, wrong: Sequence[object]) -> Example:
+def scattered(task: Task, row_id: str, fields: Mapping[str, str], right: str, wrong: Sequence[str]) -> Example:
     """Example of a row that names the right option apart from the wrong ones.
 
     The order is drawn by the row's own text, so that the right option's place says nothing and never changes.
     """
-    texts = [right, *(str(option).strip() for option in wrong)]
+    texts = [right, *wrong]
     context = "\x1f".join(fields.values())
     order = sorted(range(len(texts)), key=lambda i: hashlib.sha256(f"{context}\x1f{texts[i]}".encode()).digest())
     return chosen(task, row_id, fields, [texts[index] for index in order], order.index(0))
@@ -50,7 +50,9 @@ def read_options(row: Row, task: Task, row_id: str) -> Example | None:
     options, answer = column(row, "options", task), text_of(row, "answer", task)
     if answer in HIDDEN:
         return None
-    return chosen(task, row_id, fields_of(row, task), listed(options, "options", task), index_of(answer, row_id, task))
+    return chosen(
+        task, row_id, fields_of(row, task), texts_in(options, "options", task), index_of(answer, row_id, task)
+    )
 
 
 def read_lettered_choices(row: Row, task: Task, row_id: str) -> Example | None:
@@ -58,12 +60,14 @@ def read_lettered_choices(row: Row, task: Task, row_id: str) -> Example | None:
     choices, key = column(row, "choices", task), text_of(row, label_column(task), task)
     if not isinstance(choices, Mapping):
         raise DataError(f"task={task.name}: column 'choices' holds {type(choices).__name__}, not texts and labels")
-    letters = [str(letter) for letter in listed(column(choices, "label", task), "choices.label", task)]
+    letters = texts_in(column(choices, "label", task), "choices.label", task)
     if not key:
         return None
     if key not in letters:
         raise DataError(f"task={task.name}: answer {key!r} of row {row_id} is none of {letters}")
-    texts = listed(column(choices, "text", task), "choices.text", task)
+    texts = texts_in(column(choices, "text", task), "choices.text", task)
+    if len(texts) != len(letters):
+        raise DataError(f"task={task.name}: row {row_id} has {len(letters)} letters for {len(texts)} options")
     return chosen(task, row_id, fields_of(row, task), texts, letters.index(key))
 
 
@@ -97,10 +101,8 @@ def read_sciq_choice(row: Row, task: Task, row_id: str) -> Example | None:
 def read_truthfulqa_choice(row: Row, task: Task, row_id: str) -> Example | None:
     """TruthfulQA as a choice: the best answer among the incorrect ones (its MC1 setting)."""
     right = text_of(row, "best_answer", task)
-    wrong = listed(column(row, "incorrect_answers", task) or [], "incorrect_answers", task)
-    if not right:
-        return None
-    return scattered(task, row_id, fields_of(row, task), right, [text for text in wrong if str(text).strip()])
+    wrong = [text for text in texts_in(column(row, "incorrect_answers", task) or [], "incorrect_answers", task) if text]
+    return scattered(task, row_id, fields_of(row, task), right, wrong) if right and wrong else None
 
 
 def read_winogrande(row: Row, task: Task, row_id: str) -> Example | None:
@@ -123,7 +125,7 @@ def read_hellaswag(row: Row, task: Task, row_id: str) -> Example | None:
         return None
     activity, context = text_of(row, "activity_label", task), text_of(row, "ctx", task)
     context = f"{activity}: {context}" if activity else context
-    endings = [_clean_hellaswag(str(ending)) for ending in listed(column(row, "endings", task), "endings", task)]
+    endings = [_clean_hellaswag(ending) for ending in texts_in(column(row, "endings", task), "endings", task)]
     return chosen(task, row_id, {"context": _clean_hellaswag(context)}, endings, index_of(label, row_id, task))
 
 

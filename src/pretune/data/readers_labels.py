@@ -38,4 +38,6 @@ def read_stsb(row: Row, task: Task, row_id: str) -> Example | None:
         similarity = float(score or "nan")
     except ValueError:
         raise DataError(f"task={task.name}: similarity {score!r} of row {row_id} is no number") from None
+    if similarity > 5:
+        raise DataError(f"task={task.name}: similarity {score} of row {row_id} is above 5")
     return labelled(row, task, row_id, int(similarity > 3.5)) if similarity >= 0 else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pretune.config.science import Task
-from pretune.data.columns import HIDDEN, Row, column, fields_of, label_column, listed, one_of, text_of
+from pretune.data.columns import HIDDEN, Row, column, fields_of, label_column, one_of, text_of, texts_in
 from pretune.data.examples import Example
 
 
@@ -37,8 +37,8 @@ def read_sciq(row: Row, task: Task, row_id: str) -> Example | None:
 
 def read_tweetqa(row: Row, task: Task, row_id: str) -> Example | None:
     """Tweet and its first answer → the question."""
-    answers = listed(column(row, "Answer", task) or [], "Answer", task)
-    subject = str(answers[0]).strip() if answers else ""
+    answers = texts_in(column(row, "Answer", task) or [], "Answer", task)
+    subject = answers[0] if answers else ""
     return question(row, task, row_id, subject, subject, subject, subject) if subject else None
 
 
@@ -64,6 +64,12 @@ def list_answers(answers: Sequence[str], *, glued: str) -> str:
         space = "" if not text or letter in glued else " "
         text += f"{space}Answer {letter}: {answer}"
     return text
+
+
+def read_gsm8k(row: Row, task: Task, row_id: str) -> Example | None:
+    """GSM8K: question → worked solution; one without the mark of its final answer cannot be compared."""
+    target = text_of(row, label_column(task), task)
+    return Example(id=row_id, fields=fields_of(row, task), target=target) if "####" in target else None
 
 
 def read_one_line(row: Row, task: Task, row_id: str) -> Example | None:

@@ -63,6 +63,7 @@ def render(example: Example, format_: Format, task: Task, *, shots: Sequence[Exa
         gold=0 if example.gold is None else example.gold,
         body=body,
         stop=template.stop,
+        source=f"task={task.name}, row {example.id}: ",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pretune.config.science import Task
 from pretune.data.columns import check_label_names
-from pretune.data.examples import Example
+from pretune.data.examples import ASSISTANT, Example
 from pretune.data.files import Rows, read_folder
 from pretune.data.readers import choose_reader
 from pretune.data.readers_choice import with_letters
@@ -57,7 +57,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
             raise DataError(f"task={task.name}: split '{split}' is empty")
         if labelled:
             raise DataError(f"task={task.name}: all {empty} labelled rows of split '{split}' have an empty input")
-        candidates = task.labelled_splits or other_splits
+        candidates = (task.labelled_splits if task.source == "hub" else ()) or other_splits
         usable = ", ".join(name for name in candidates if name and name != split) or "a labelled split"
         raise DataError(f"task={task.name}: all {len(rows)} rows of split '{split}' have hidden labels; use {usable}")
     if dropped:
@@ -75,8 +75,9 @@ def sampled(count: int, wanted: int | None) -> Sequence[int]:
 
 
 def is_complete(example: Example) -> bool:
-    """Whether every input text and every option says something."""
-    return all(example.fields.values()) and all(example.options)
+    """Whether every input text and every option says something, and a conversation does not begin with a reply."""
+    replies_to_nothing = bool(example.turns) and example.turns[0].role == ASSISTANT
+    return all(example.fields.values()) and all(example.options) and not replies_to_nothing
 
 
 def prepare(task: Task, example: Example) -> Example:

@@ -11,6 +11,7 @@ from rich.table import Table
 from pretune.config.library import Library
 from pretune.config.running import Contamination, EvaluateConfig
 from pretune.config.science import Task
+from pretune.data.files import EVERYTHING
 from pretune.data.partition import LoadSplit
 from pretune.errors import UsageError
 from pretune.execution.display import make_console
@@ -82,7 +83,7 @@ def choose_text(wanted: Contamination, library: Library) -> Task:
         raise UsageError(f"contamination.text={wanted.text}: is no plain text (task.answer={text.answer})")
     changes: dict[str, Any] = {}
     if wanted.path is not None:
-        changes |= {"source": "path", "path": wanted.path}
+        changes |= {"source": "path", "path": wanted.path, "train_split": None, "eval_split": EVERYTHING}
     if wanted.rows is not None:
         changes["stream_rows"] = wanted.rows
     text = dataclasses.replace(text, **changes)
