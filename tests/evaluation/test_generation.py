@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 
@@ -58,6 +59,7 @@ def test_rows_that_end_leave_the_batch(seed, batch_rows):
 def test_finished_rows_are_not_computed():
     model, encoder = make_model("olmo", seed=3), make_encoder()
     spread_lengths(model)
+    generate_answers(model, encoder, PROMPTS[:1], max_new_tokens=1)  # finds out what the model can do
     sizes = []
     model.register_forward_pre_hook(lambda _, __, inputs: sizes.append(len(inputs["input_ids"])), with_kwargs=True)
     generate_answers(model, encoder, PROMPTS, max_new_tokens=30)
@@ -104,6 +106,7 @@ def test_long_prompts_leave_room_for_the_answer():
     model, encoder = make_model("gpt2", context=32), make_encoder("word", max_length=32)
     body = "the bird sat on the tree . " * 8
     prompt = Prompt(text=body + "so", completions=("",), gold=0, body=(0, len(body.rstrip())))
+    generate_answers(model, encoder, [prompt], max_new_tokens=1)
     seen = []
     model.register_forward_pre_hook(
         lambda _, __, inputs: seen.append(inputs["attention_mask"].shape[1]), with_kwargs=True
@@ -127,10 +130,10 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog):
     expected = generate_answers(model, encoder, PROMPTS, max_new_tokens=8)
     real = generation.Decoding.run
 
-    def limited(self, prompts, max_new_tokens):
+    def limited(self, prompts, *args, **options):
         if len(prompts) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return real(self, prompts, max_new_tokens)
+        return real(self, prompts, *args, **options)
 
     monkeypatch.setattr(generation.Decoding, "run", limited)
     with caplog.at_level(logging.WARNING):
@@ -142,3 +145,42 @@ def test_special_tokens_are_not_part_of_an_answer():
     assert make_tokenizer().eos_token not in " ".join(
         generate_answers(make_model(seed=5), make_encoder(), PROMPTS, max_new_tokens=30)
     )
+
+
+SHOTS = "\n\n".join(SENTENCES[20:23]) + "\n\n"
+FEW_SHOT = [dataclasses.replace(prompt, text=SHOTS + prompt.text) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["olmo", "olmo2", "llama", "neox", "gpt2", "mistral_40", "gemma3_40", "mistral"])
+def test_answers_after_shared_shots_equal_those_row_by_row(name, attention):
+    encoder = make_encoder(max_length=320)
+    model = make_model(name, seed=1, attention=attention, context=320, vocabulary=len(encoder.tokenizer))
+    prompts = [*FEW_SHOT, *PROMPTS[:2]]
+    expected = [reference_answer(model, encoder, prompt, 16) for prompt in prompts]
+    assert len(set(expected)) > 2
+    assert generate_answers(model, encoder, prompts, max_new_tokens=16, batch_rows=3) == expected
+
+
+def test_shared_shots_are_read_once():
+    model, encoder = make_model(context=320), make_encoder(max_length=320)
+    generate_answers(model, encoder, FEW_SHOT[:1], max_new_tokens=1)
+    sizes = []
+    model.model.register_forward_pre_hook(lambda _, __, i: sizes.append(tuple(i["input_ids"].shape)), with_kwargs=True)
+    generate_answers(model, encoder, FEW_SHOT, max_new_tokens=4, batch_rows=4)
+    shared = len(encoder.encode(FEW_SHOT[0], "").ids) - 5
+    assert sizes[0][0] == 1
+    assert sizes[0][1] > shared
+    assert all(length < 60 for _, length in sizes[1:])
+    assert [rows for rows, length in sizes[1:] if length > 1] == [4, 4]
+
+
+def test_progress_is_told():
+    model, encoder, told = make_model(context=320), make_encoder(max_length=320), []
+    generate_answers(
+        model, encoder, [*FEW_SHOT, *PROMPTS], max_new_tokens=2, batch_rows=4,
+        on_progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert [total for _, total in told] == [16] * len(told)
+    assert told[-1][0] == 16
+    assert told == sorted(told)

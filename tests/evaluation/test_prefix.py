@@ -161,3 +161,13 @@ def test_begin_token_and_boundary_belong_to_the_prefix_only_where_all_rows_agree
     ]
     check(model, encoder, prompts)
     assert make_tokenizer("metaspace")("a")["input_ids"][0] == encoder.bos[0]
+
+
+def test_progress_is_told_over_all_groups():
+    model, encoder, told = make_model(context=320), make_encoder(max_length=320), []
+    score_options(
+        model, encoder, [*PROMPTS, APART, LOST_A_SHOT], batch_tokens=60, on_progress=lambda *n: told.append(n)
+    )
+    assert told == sorted(told)
+    assert told[-1] == (10, 10)
+    assert len(told) > 3

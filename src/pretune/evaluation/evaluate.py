@@ -17,9 +17,11 @@ from pretune.errors import DataError, NonFiniteScores
 from pretune.evaluation import metrics as measures
 from pretune.evaluation.baselines import trivial_baseline
 from pretune.evaluation.chat_loss import score_conversations
+from pretune.evaluation.forward import Progress
 from pretune.evaluation.generation import encode_prompts, generate_answers
 from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
 from pretune.evaluation.likelihood import OptionScores, score_alone, score_options
+from pretune.evaluation.measurements import count_rows, metric_row, text_item
 from pretune.evaluation.prompting import Shots, render_fitting
 from pretune.evaluation.text_loss import TextLoss, choose_windows, score_texts
 from pretune.modeling import context_length
@@ -85,6 +87,7 @@ def evaluate_examples(
     stride: int | None = None,
     keep_prompts: bool = False,
     decode: bool = False,
+    on_progress: Progress | None = None,
 ) -> EvaluationResult:
     """Evaluate ``model`` on ``examples`` (rows of one split of ``task``) in ``format_`` after ``shots`` (the
     same for all rows, or one sequence for each).
@@ -93,7 +96,8 @@ def evaluate_examples(
     labels are decoded freely as well); generated answers are compared with their target, whose likelihood is measured
     too; plain text (as it is, without format and shots) is measured by its loss over windows of ``window`` tokens
     every ``stride`` tokens. ``train_targets`` are texts for the trivial baseline of generation. Instead of an encoder
-    a fast tokenizer will do: then the longest sequence is the model's context.
+    a fast tokenizer will do: then the longest sequence is the model's context. ``on_progress`` is told how many of how
+    many rows are done, of the scoring and then of the decoding.
 
     Raises :class:`NonFiniteScores` naming task and row, and :class:`DataError` for rows that cannot be used.
     """
@@ -109,12 +113,18 @@ def evaluate_examples(
     else:
         reserve = task.max_new_tokens if task.answer == "generation" else 0
         prompts, dropped = render_fitting(encoder, examples, task=task, format_=format_, shots=shots, reserve=reserve)
-        scores = score_options(model, encoder, prompts, batch_tokens=batch_tokens)
+        scores = score_options(model, encoder, prompts, batch_tokens=batch_tokens, on_progress=on_progress)
         check_finite(task, examples, [score.sum for score in scores])
         if task.answer == "generation":
             encoded = encode_prompts(encoder, prompts, task.max_new_tokens)
             answers = generate_answers(
-                model, encoder, prompts, max_new_tokens=task.max_new_tokens, batch_rows=batch_rows, encoded=encoded
+                model,
+                encoder,
+                prompts,
+                max_new_tokens=task.max_new_tokens,
+                batch_rows=batch_rows,
+                encoded=encoded,
+                on_progress=on_progress,
             )
             result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
             cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
@@ -128,7 +138,13 @@ def evaluate_examples(
                 room = min(task.max_new_tokens, FREE_LENGTH * max(max(score.tokens) for score in scores))
                 encoded = encode_prompts(encoder, prompts, room)
                 answers = generate_answers(
-                    model, encoder, prompts, max_new_tokens=room, batch_rows=batch_rows, encoded=encoded
+                    model,
+                    encoder,
+                    prompts,
+                    max_new_tokens=room,
+                    batch_rows=batch_rows,
+                    encoded=encoded,
+                    on_progress=on_progress,
                 )
                 add_answers(result, task, examples, prompts, answers, bootstrap)
                 cut = [max(tokens, row.cut) for tokens, row in zip(cut, encoded, strict=True)]
@@ -320,52 +336,6 @@ def assess_texts(
         items=[text_item(LIKELIHOOD, example, loss.nats / loss.tokens, scores=(-loss.nats,)) for example, loss in kept],
         counts=count_rows(len(kept), empty=len(examples) - len(kept)),
     )
-
-
-def text_item(
-    scorer: str,
-    example: Example,
-    value: float,
-    *,
-    prediction: str = "",
-    gold: str = "",
-    choices: Sequence[str] = (),
-    scores: Sequence[float] = (),
-) -> dict[str, Any]:
-    """One item of a measurement in which a text is judged, not the scores of options."""
-    return {
-        "scorer": scorer,
-        "item": example.id,
-        "choices": list(choices),
-        "scores": list(scores),
-        "prediction": prediction,
-        "gold": gold,
-        "value": value,
-    }
-
-
-def metric_row(scorer: str, metric: str, interval: Interval) -> dict[str, Any]:
-    """One row of the metrics."""
-    return {
-        "scorer": scorer,
-        "metric": metric,
-        "value": interval.value,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "n": interval.n,
-    }
-
-
-def count_rows(rows: int, *, ambiguous: int = 0, empty: int = 0) -> dict[str, int]:
-    """The counts of an evaluation in which nothing had to be shortened."""
-    return {
-        "rows": rows,
-        "truncated_rows": 0,
-        "cut_tokens": 0,
-        "dropped_shots": 0,
-        "ambiguous_rows": ambiguous,
-        "empty_rows": empty,
-    }
 
 
 def gold_of(task: Task, example: Example) -> int:

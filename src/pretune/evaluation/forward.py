@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,10 @@ WINDOWED_LAYERS = {
     "chunked_attention": "attention_chunk_size",
 }
 """Kinds of attention layer that a tree can go through → the setting that says how far they look back."""
+
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many rows are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +257,12 @@ def token_log_probabilities(
 
 
 def score_branches(
-    model: Any, branchings: Sequence[Branching], able: Capabilities, *, batch_tokens: int | None
+    model: Any,
+    branchings: Sequence[Branching],
+    able: Capabilities,
+    *,
+    batch_tokens: int | None,
+    on_progress: Progress | None = None,
 ) -> list[npt.NDArray[np.float64]]:
     """Log-probabilities, in nats, of the scored tokens of each branch, numbered through in the order given.
 
@@ -269,11 +278,18 @@ def score_branches(
         ]
         long = sorted(set(range(len(branchings))).difference(short))
         groups += [(0, long)] if long else []
-    budget = Budget.choose(model, batch_tokens)
+    budget, done = Budget.choose(model, batch_tokens), 0
     result: list[Any] = [None] * int(first_branch[-1])
     for skip, members in groups:
         layout = Layout([branchings[number] for number in members], skip=skip)
-        scores = score_layout(model, layout, batch_tokens=budget, split_head=able.split_head)
+        scores = score_layout(
+            model,
+            layout,
+            batch_tokens=budget,
+            split_head=able.split_head,
+            on_rows=count_from(done, len(branchings), on_progress),
+        )
+        done += len(members)
         parts = np.split(scores, np.cumsum(layout.counts)[:-1])
         numbers = itertools.chain(*(range(first_branch[number], first_branch[number + 1]) for number in members))
         for number, part in zip(numbers, parts, strict=True):
@@ -281,13 +297,24 @@ def score_branches(
     return result
 
 
+def count_from(before: int, total: int, on_progress: Progress | None) -> Callable[[int], None] | None:
+    """A listener to the rows done in one group of several: ``before`` rows were done in earlier ones."""
+    return None if on_progress is None else lambda rows: on_progress(before + rows, total)
+
+
 def score_layout(
-    model: Any, layout: Layout, *, batch_tokens: int | Budget | None, split_head: bool
+    model: Any,
+    layout: Layout,
+    *,
+    batch_tokens: int | Budget | None,
+    split_head: bool,
+    on_rows: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Log-probabilities, in nats, of all scored tokens of ``layout``: shape [scored tokens].
 
     Batches hold at most ``batch_tokens`` padded tokens (``None``: what suits the device). When memory runs out that
-    is halved and the work goes on with the rows that are left. Raises the memory error when a single row is too much.
+    is halved and the work goes on with the rows that are left. ``on_rows`` is told how many are done. Raises the memory
+    error when a single row is too much.
     """
     budget = Budget.choose(model, batch_tokens)
     result = np.full(layout.scored_tokens, np.nan)
@@ -310,6 +337,8 @@ def score_layout(
             continue
         result[batch.scored] = scores
         rows = rows[len(chosen) :]
+        if on_rows is not None:
+            on_rows(len(layout.lengths) - len(rows))
     return result
 
 

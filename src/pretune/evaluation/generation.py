@@ -1,4 +1,4 @@
-"""Greedy answers: batches padded on the left, keys and values kept, finished rows leave the batch."""
+"""Greedy answers: a shared beginning read once, batches padded on the left, finished rows leave the batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import torch
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
-from pretune.evaluation.forward import evaluating, is_out_of_memory, release_memory
+from pretune.evaluation.forward import (
+    Capabilities,
+    Progress,
+    evaluating,
+    find_capabilities,
+    is_out_of_memory,
+    release_memory,
+)
 from pretune.evaluation.likelihood import separator_id, with_max_length
+from pretune.evaluation.prefix import Prefix, group_by_prefix, growing_cache, read_prefix
 from pretune.modeling import input_device
 
 logger = logging.getLogger(__name__)
@@ -30,6 +38,7 @@ def generate_answers(
     max_new_tokens: int,
     batch_rows: int = 64,
     encoded: Sequence[Encoded] | None = None,
+    on_progress: Progress | None = None,
 ) -> list[str]:
     """The most likely continuation of each prompt, token by token.
 
@@ -37,29 +46,54 @@ def generate_answers(
     ``max_new_tokens``. It comes without special tokens and surrounding white space. Prompts are shortened in their
     body so that the answer fits into the context as well. Only the arg-max decides: sampling settings that came
     with the model's weights play no part. ``encoded`` are the prompts' tokens if :func:`encode_prompts` has made them
-    already.
+    already. ``on_progress`` is told how many of how many answers there are.
     """
     encoded = encode_prompts(encoder, prompts, max_new_tokens) if encoded is None else encoded
-    order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index].ids))
     answers = [""] * len(prompts)
+    finished = 0
     with evaluating(model):
-        while order:
-            chosen, texts = order[:batch_rows], None
-            stops = [prompts[index].stop for index in chosen]
-            try:
-                texts = Decoding(model, encoder, stops).run([encoded[index].ids for index in chosen], max_new_tokens)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(chosen) == 1:
-                    raise
-            if texts is None:
-                batch_rows = max(len(chosen) // 2, 1)
-                release_memory()
-                logger.warning("out of memory with %d rows in a batch: going on with %d", len(chosen), batch_rows)
-                continue
-            for index, text in zip(chosen, texts, strict=True):
-                answers[index] = text
-            order = order[len(chosen) :]
+        for skip, members in group_prompts(find_capabilities(model), encoded, max_new_tokens):
+            order = sorted(members, key=lambda index: -len(encoded[index].ids))
+            prefix = read_prefix(model, encoded[order[0]].ids[:skip]) if skip else None
+            plain = skip is None
+            while order:
+                chosen, texts = order[:batch_rows], None
+                decoding = Decoding(model, encoder, [prompts[index].stop for index in chosen])
+                tails = [encoded[index].ids[skip or 0 :] for index in chosen]
+                try:
+                    texts = decoding.run(tails, max_new_tokens, prefix, plain=plain)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error) or len(chosen) == 1:
+                        raise
+                if texts is None:
+                    batch_rows = max(len(chosen) // 2, 1)
+                    release_memory()
+                    logger.warning("out of memory with %d rows in a batch: going on with %d", len(chosen), batch_rows)
+                    continue
+                for index, text in zip(chosen, texts, strict=True):
+                    answers[index] = text
+                order = order[len(chosen) :]
+                finished += len(chosen)
+                if on_progress is not None:
+                    on_progress(finished, len(prompts))
     return answers
+
+
+def group_prompts(
+    able: Capabilities, encoded: Sequence[Encoded], max_new_tokens: int
+) -> list[tuple[int | None, list[int]]]:
+    """Prompts that are decoded after the same prefix: (its length, their numbers) each.
+
+    ``None``: those that the model has to remember in its own way, because it has windows that they do not fit into
+    or keeps something else than keys and values.
+    """
+    fitting = [index for index, row in enumerate(encoded) if able.prefix and able.fit(len(row.ids) + max_new_tokens)]
+    groups: list[tuple[int | None, list[int]]] = [
+        (skip, [fitting[member] for member in members])
+        for skip, members in group_by_prefix([encoded[index].ids for index in fitting])
+    ]
+    rest = sorted(set(range(len(encoded))).difference(fitting))
+    return groups + ([(None, rest)] if rest else [])
 
 
 def encode_prompts(encoder: Encoder, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Encoded]:
@@ -87,16 +121,25 @@ class Decoding:
         self._takes_positions = "position_ids" in parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
 
-    def run(self, prompts: Sequence[tuple[int, ...]], max_new_tokens: int) -> list[str]:
-        """Answers to ``prompts`` (token ids, none empty)."""
+    def run(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        max_new_tokens: int,
+        prefix: Prefix | None = None,
+        *,
+        plain: bool = False,
+    ) -> list[str]:
+        """Answers to ``prompts`` (token ids, none empty) after ``prefix``; ``plain``: with the model's own cache."""
         device = input_device(self.model)
         longest = max(len(prompt) for prompt in prompts)
         filler = min(self.ends, default=0)
         ids = torch.tensor([[filler] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         mask = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()  # [rows, length]
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        cache = None
+        before = prefix.length if prefix else 0
+        positions = (mask.cumsum(1) - 1).clamp_min(0) + before
+        mask = torch.nn.functional.pad(mask, (before, 0), value=1)  # [rows, before + length]
+        cache = None if plain else growing_cache(prefix, longest + max_new_tokens)
         active = list(range(len(prompts)))  # the prompt that each row of the batch belongs to
         generated: list[list[int]] = [[] for _ in prompts]
         finished = [False] * len(prompts)

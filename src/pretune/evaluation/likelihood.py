@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
-from pretune.evaluation.forward import Capabilities, evaluating, find_capabilities, score_branches
+from pretune.evaluation.forward import Capabilities, Progress, evaluating, find_capabilities, score_branches
 from pretune.evaluation.layout import Branching
 
 
@@ -63,7 +63,12 @@ class OptionScores:
 
 
 def score_options(
-    model: Any, encoder: Encoder, prompts: Sequence[Prompt], *, batch_tokens: int | None = None
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Prompt],
+    *,
+    batch_tokens: int | None = None,
+    on_progress: Progress | None = None,
 ) -> list[OptionScores]:
     """Score all completions of ``prompts``; batches hold about ``batch_tokens`` tokens, padding included
     (``None``: what suits the device).
@@ -76,7 +81,7 @@ def score_options(
         able = find_capabilities(model)
         parts = [part for branching in branchings for part in divide(branching, able)]
         # branches are numbered through in the order of rows and options, split or not
-        scored = iter(score_branches(model, parts, able, batch_tokens=batch_tokens))
+        scored = iter(score_branches(model, parts, able, batch_tokens=batch_tokens, on_progress=on_progress))
     result = []
     for prompt, options in zip(prompts, rows, strict=True):
         logs = [next(scored) for _ in options]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,10 +34,6 @@ class Prefix:
     def cache(self) -> Cache:
         """A cache for one forward pass over rows that follow the prefix, however many."""
         return Cache(layers=[PassingLayer(keys, values) for keys, values in self.layers])
-
-    def growing_cache(self, rows: int, room: int) -> Cache:
-        """A cache for decoding ``rows`` rows of at most ``room`` tokens after the prefix."""
-        return Cache(layers=[GrowingLayer(keys, values, rows, room) for keys, values in self.layers])
 
 
 def read_prefix(model: Any, ids: Sequence[int]) -> Prefix:
@@ -81,43 +78,58 @@ class PassingLayer(DynamicLayer):
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values while rows are decoded, written into room set aside for them.
 
-    A cache that is concatenated anew at every step copies all it holds for each generated token.
+    A cache that is concatenated anew at every step copies all it holds for each generated token. ``room`` tokens may
+    follow the prefix, if there is one.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, rows: int, room: int) -> None:
+    def __init__(self, room: int, prefix: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
         super().__init__()
-        self.dtype, self.device = keys.dtype, keys.device
-        self._keys, self._values = (set_aside(tensor, rows, room) for tensor in (keys, values))
-        self._used = keys.shape[-2]
-        self._show()
-        self.is_initialized = True
-
-    def _show(self) -> None:
-        self.keys = self._keys[..., : self._used, :]
-        self.values = self._values[..., : self._used, :]
+        self._room = room
+        self._prefix = prefix
+        self._used = 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append, and return everything that is held."""
+        """Append, and return everything that is held: each [rows, heads, length so far, head size]."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._all = [self._set_aside(index, states) for index, states in enumerate((key_states, value_states))]
+            self._used = self._prefix[0].shape[-2] if self._prefix else 0
         start, self._used = self._used, self._used + key_states.shape[-2]
-        self._keys[..., start : self._used, :] = key_states
-        self._values[..., start : self._used, :] = value_states
-        self._show()
+        for everything, states in zip(self._all, (key_states, value_states), strict=True):
+            everything[..., start : self._used, :] = states
+        return self._show()
+
+    def _set_aside(self, index: int, states: torch.Tensor) -> torch.Tensor:
+        rows, heads, _, size = states.shape
+        before = self._prefix[index] if self._prefix else states[:1, :, :0]
+        length = before.shape[-2]
+        result = states.new_empty(rows, heads, length + self._room, size)
+        result[..., :length, :] = before
+        return result
+
+    def _show(self) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = (everything[..., : self._used, :] for everything in self._all)
         return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens held, those of the prefix included from the start."""
+        if self.is_initialized:
+            return self._used
+        return self._prefix[0].shape[-2] if self._prefix else 0
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep only the rows ``indices``."""
-        self._keys, self._values = self._keys[indices], self._values[indices]
+        self._all = [everything[indices] for everything in self._all]
         self._show()
 
 
-def set_aside(tensor: torch.Tensor, rows: int, room: int) -> torch.Tensor:
-    """``tensor`` [1, heads, length, size] repeated for ``rows``, with ``room`` more places: [rows, heads, …, size]."""
-    _, heads, length, size = tensor.shape
-    result = tensor.new_empty(rows, heads, length + room, size)
-    result[..., :length, :] = tensor
-    return result
+def growing_cache(prefix: Prefix | None, room: int) -> Cache:
+    """A cache for decoding rows of at most ``room`` tokens after ``prefix``."""
+    if prefix is None:
+        return Cache(layer_class_to_replicate=partial(GrowingLayer, room))
+    return Cache(layers=[GrowingLayer(room, layer) for layer in prefix.layers])
 
 
 def group_by_prefix(sequences: Sequence[Sequence[int]], shortest: int = SHORTEST_PREFIX) -> list[tuple[int, list[int]]]:

@@ -59,7 +59,7 @@ class ProgressDisplay:
         self._cells: TaskID = self._progress.add_task("cells", total=missing)
         self._activity: TaskID = self._progress.add_task("", total=None, visible=False)
         self._what = ""
-        self._last_line = time.monotonic()
+        self._last_line = self._started = time.monotonic()
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
@@ -73,14 +73,17 @@ class ProgressDisplay:
         if what == self._what:
             return
         self._what = what
+        self._started = time.monotonic()
         self._progress.reset(self._activity, description=what, total=None, visible=True)
 
     def step(self, done: int, total: int) -> None:
         """Show how far it is."""
         self._progress.update(self._activity, completed=done, total=total)
         if not self._console.is_terminal and time.monotonic() - self._last_line > 15:
-            self._console.print(f"  {self._what}: step {done} of {total}")
-            self._last_line = time.monotonic()
+            now = time.monotonic()
+            left = (now - self._started) / max(done, 1) * (total - done)
+            self._console.print(f"  {self._what}: {done} of {total}, about {left:.0f} s left")
+            self._last_line = now
 
     def finish_cell(self, outcome: CellOutcome) -> None:
         """Count a finished cell; say so at once when it failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def compute_evaluation(
     resolved: Resolved,
     trained: Trained | None,
     relation: str | None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Record:
     """Evaluate the weights that ``host`` holds and make the cell's record."""
     from pretune.evaluation.evaluate import evaluate_examples
@@ -139,6 +141,7 @@ def compute_evaluation(
             train_targets=prepared.train_targets,
             keep_prompts=config.eval.keep_prompts,
             decode=config.eval.decode,
+            on_progress=on_progress,
         )
     is_text = evaluation.task.answer == "language"
     columns: dict[str, Any] = {

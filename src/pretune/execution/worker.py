@@ -160,7 +160,9 @@ class Worker:
                     self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
                 self.listener.start_activity(f"evaluating {cell.name}")
                 relation = find_relation(prepared, trained)
-                return compute_evaluation(prepared, self.host, resolved, trained, relation), None
+                return compute_evaluation(
+                    prepared, self.host, resolved, trained, relation, on_progress=self.listener.step
+                ), None
 
         return self._perform(cell, run_id, compute), run_id
 
