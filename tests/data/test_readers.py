@@ -9,7 +9,7 @@ from pretune.data.readers import READERS, choose_reader
 from pretune.data.sources import is_complete, prepare
 from pretune.errors import DataError
 from support.configs import NLI, change, option_names, read_option
-from support.rows import HIDDEN, NEEDED, ROWS
+from support.rows import HIDDEN, LLMBARS, NEEDED, ROWS
 
 HUB_TASKS = [name for name in option_names("task") if not name.startswith("pico/") and name != "heldout"]
 LABELS = {
@@ -22,7 +22,10 @@ LABELS = {
     "trec": ("abbreviation", "entity", "description", "human", "location", "number"),
     **dict.fromkeys(("mr", "sst2", "cr"), ("negative", "positive")),
     "subj": ("objective", "subjective"),
-    **dict.fromkeys(("llmbar", "llmbar_neighbor", "llmbar_gptinst", "llmbar_gptout", "llmbar_manual"), ("1", "2")),
+    **dict.fromkeys(
+        LLMBARS,
+        ("1", "2"),
+    ),
 }
 
 

@@ -124,8 +124,10 @@ ORIGINALS = {
     ): "Let’s compare the two sentences: Sentence_1: A robin sits on a wall . Sentence_2: A bird "
     "sits on a wall . Are they paraphrasing?: ",
     ("xsum", "paper/io"): "A robin sat on a wall .\nIt sang .",
-    ("llmbar", "paper/default"): "### Instruction: Name a bird .### Output_1: A robin .\n ### Output_2: A wall .\n "
-    "### Instruction Following: ",
+    (
+        "llmbar_natural",
+        "paper/default",
+    ): "### Instruction: Name a bird .### Output_1: A robin .\n ### Output_2: A wall .\n ### Instruction Following: ",
 }
 """Prompts as the reference study's code puts them together, letter by letter."""
 

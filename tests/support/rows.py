@@ -24,7 +24,7 @@ TALK = [
 LLMBAR = [
     {"input": "Name a bird .", "output_1": "A robin .", "output_2": "A wall .", "label": label} for label in (1, 2)
 ]
-MESSAGE = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+LLMBARS = ("llmbar_natural", *(f"llmbar_adversarial_{kind}" for kind in ("neighbor", "gptinst", "gptout", "manual")))
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "mnli": [{**row, "idx": row["label"]} for row in PREMISES],
@@ -114,7 +114,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for label, text in enumerate(("negative", "positive"))
     ],
     "sst2": [{"sentence": "a warm little film ", "label": label, "idx": label} for label in (0, 1)],
-    **dict.fromkeys(("llmbar", "llmbar_neighbor", "llmbar_gptinst", "llmbar_gptout", "llmbar_manual"), LLMBAR),
+    **dict.fromkeys(LLMBARS, LLMBAR),
     "tulu": [{"dataset": "flan_v2", "id": "flan_v2_1", "messages": TALK}],
     "tulu3": [{"id": "t1", "messages": TALK[1:], "source": "ai2"}],
     "hh": [
@@ -203,7 +203,13 @@ NEEDED = {
     "cr": "text label_text",
     "sst2": "sentence label",
     **dict.fromkeys(
-        ("llmbar", "llmbar_neighbor", "llmbar_gptinst", "llmbar_gptout", "llmbar_manual"),
+        (
+            "llmbar_natural",
+            "llmbar_adversarial_neighbor",
+            "llmbar_adversarial_gptinst",
+            "llmbar_adversarial_gptout",
+            "llmbar_adversarial_manual",
+        ),
         "input output_1 output_2 label",
     ),
     "tulu": "messages",

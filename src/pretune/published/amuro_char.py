@@ -26,10 +26,11 @@ LAST_STEP, TOKENS_PER_STEP = 738_020, 4_194_304
 RATES = {"mnli": "2e-6", "paws": "2e-6", "socialiqa": "2e-6", "xsum": "2e-7", "tulu": "2e-6"}
 """The learning rate that the study reports for each training task (its notebook's ``LRS``)."""
 
-TASKS: Mapping[str, str] = {"mnli_matched": "mnli", "llmbar_Natural": "llmbar_natural",
+TASKS: Mapping[str, str] = {"mnli_matched": "mnli", "sciq": "sciq_question",
+                            "llmbar_Natural": "llmbar_natural",
                             "llmbar_Adversarial_Manual": "llmbar_adversarial_manual",
                             "llmbar_Adversarial_Neighbor": "llmbar_adversarial_neighbor"}  # fmt: skip
-GENERATED = ("xsum", "xlsum", "cnn", "socialiqa", "sciq", "tweetqa")
+GENERATED = ("xsum", "xlsum", "cnn", "socialiqa", "sciq_question", "tweetqa")
 CLASSIFIED = ("mnli", "mnli_mismatched", "rte", "gpt3nli", "paws", "qqp", "stsb", "llmbar_natural",
               "llmbar_adversarial_manual", "llmbar_adversarial_neighbor")  # fmt: skip
 IN_DOMAIN = {"mnli": ("mnli", "mnli_mismatched"), "paws": ("paws",), "xsum": ("xsum", "xlsum"),
@@ -38,7 +39,7 @@ OUT_OF_DOMAIN = {
     "mnli": ("rte", "gpt3nli"),
     "paws": ("qqp", "stsb"),
     "xsum": ("cnn",),
-    "socialiqa": ("sciq", "tweetqa"),
+    "socialiqa": ("sciq_question", "tweetqa"),
 }
 CROSS = ("mnli", "paws", "xsum", "socialiqa")
 
