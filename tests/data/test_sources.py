@@ -204,7 +204,7 @@ def test_plain_text_files_are_documents(tmp_path):
     before = hash_path(task)
     (tmp_path / "test.txt").write_text("the test text")
     assert [example.target for example in load_split(task, "test").examples] == ["the test text"]
-    with pytest.raises(DataError, match=r"none of train\.parquet, train\.jsonl, train\.txt is there"):
+    with pytest.raises(DataError, match=r"none of train\.parquet, train\.jsonl, train\.txt, train\.json is there"):
         load_split(task, "train")
     assert hash_path(task) != before
     (tmp_path / "d.txt").write_bytes(b"\xff")
@@ -240,3 +240,25 @@ def test_a_number_that_is_none_is_an_empty_text(task):
     write_parquet(task, "train", [{"premise": value, "hypothesis": "h", "label": 0} for value in (1.5, float("nan"))])
     split = load_split(task, "train")
     assert ([example.fields["premise"] for example in split.examples], split.empty) == (["1.5"], 1)
+
+
+def test_a_json_list_is_read_and_anything_else_is_refused(tmp_path):
+    task = change(change(NLI, "source", "path"), "path", str(tmp_path))
+    rows = [{"premise": "p", "hypothesis": "h", "label": label} for label in (0, 2)]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    assert [example.gold for example in load_split(task, "train").examples] == [0, 2]
+    for text, message in (
+        ("{}", "is not a list of objects"),
+        ("[1]", "is not a list of objects"),
+        ("[", "is not JSON"),
+    ):
+        (tmp_path / "train.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            load_split(task, "train")
+
+
+def test_a_json_file_beside_documents_describes_them_and_is_none(tmp_path):
+    task = change(TEXT, "path", str(tmp_path))
+    (tmp_path / "a.txt").write_text("a text")
+    (tmp_path / "about.json").write_text("{}")
+    assert [example.target for example in load_split(task, "test").examples] == ["a text"]

@@ -126,6 +126,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"instruction": "Name the bird .", "input": given, "output": "A robin .", "text": "…"}
         for given in ("It has a red breast .", "")
     ],
+    "alpaca_eval": [
+        {"instruction": "Name the bird .", "output": "A robin .", "generator": "g", "dataset": "koala"}
+    ],
     "starcoder_python": [
         {"max_stars_repo_path": "robin.py", "max_stars_repo_name": "birds", "max_stars_count": 1, "id": "1",
          "content": "def sing():\n    return 'tweet'\n"}
@@ -165,6 +168,7 @@ HIDDEN: dict[str, dict[str, Any]] = {
     "tulu3": {"messages": []},
     "hh": {"chosen": ""},
     "alpaca": {"output": ""},
+    "alpaca_eval": {"output": ""},
     "starcoder_python": {"content": ""},
     "c4": {"text": ""},
     "wikitext": {"text": " \n"},
@@ -216,6 +220,7 @@ NEEDED = {
     "tulu3": "messages",
     "hh": "chosen",
     "alpaca": "instruction input output",
+    "alpaca_eval": "instruction output",
     "starcoder_python": "content",
     **dict.fromkeys(("c4", "wikitext", "wikitext103", "text"), "text"),
 }

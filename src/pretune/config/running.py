@@ -156,4 +156,9 @@ class ReportConfig(Common):
         help="print a comparison of the first run with each other one instead: run_ids, their beginnings, 'base'",
         scientific=False,
     )
+    alpaca_eval: tuple[str, ...] = option(
+        (),
+        help="write the generated answers of these evaluations for AlpacaEval instead: run_ids or their beginnings",
+        scientific=False,
+    )
     published: PublishedTable = option(factory=PublishedTable, help="results that others published")

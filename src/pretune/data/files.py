@@ -1,8 +1,8 @@
-"""Rows of local files (``task.source=path``): Parquet, JSON lines, and plain text as documents.
+"""Rows of local files (``task.source=path``): Parquet, JSON (lines or a list), and plain text as documents.
 
-A split is ``<split>.parquet``, ``<split>.jsonl`` or ``<split>.txt`` in the folder, or a sub-folder ``<split>`` of such
-files, read in the order of their names. A folder that holds nothing but ``*.txt`` is one split of documents, whatever
-it is called.
+A split is ``<split>.parquet``, ``<split>.jsonl``, ``<split>.txt`` or ``<split>.json`` in the folder, or a sub-folder
+``<split>`` of such files (but JSON lists: those there describe the others), read in the order of their names. A folder
+that holds nothing but ``*.txt`` is one split of documents, whatever it is called.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def find_files(folder: Path, split: str) -> list[Path]:
         if path.is_file():
             return [path]
     if (folder / split).is_dir():
-        return sorted(path for path in (folder / split).iterdir() if path.suffix in FORMATS)
+        return sorted(path for path in (folder / split).iterdir() if path.suffix in FORMATS and path.suffix != ".json")
     files = sorted(path for path in folder.iterdir() if path.suffix in FORMATS) if folder.is_dir() else []
+    files = [path for path in files if path.suffix != ".json"]
     return files if all(path.suffix == ".txt" for path in files) and not is_split(files) else []
 
 
@@ -87,6 +88,17 @@ def read_json_lines(task: Task, path: Path) -> Rows:
     return rows
 
 
+def read_json_list(task: Task, path: Path) -> Rows:
+    """A JSON list of objects."""
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"task={task.name}: {path} is not JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"task={task.name}: {path} is not a list of objects")
+    return rows
+
+
 def read_text(task: Task, path: Path) -> Rows:
     """One document, in the task's label column."""
     try:
@@ -99,6 +111,7 @@ FORMATS: Mapping[str, Callable[[Task, Path], Rows]] = {
     ".parquet": read_parquet,
     ".jsonl": read_json_lines,
     ".txt": read_text,
+    ".json": read_json_list,
 }
 """Ending of a file → the function that reads its rows."""
 

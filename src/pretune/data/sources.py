@@ -45,8 +45,7 @@ def load_split(task: Task, split: str, *, other_splits: tuple[str, ...] = ()) ->
     :class:`~pretune.errors.DataError` when all of them are (a hidden test set): the message names ``other_splits``
     that the task could use instead.
     """
-    rows = [row for part in split.split("+") for row in SOURCES[task.source](task, part)]
-    rows = [rows[index] for index in sampled(len(rows), task.sample_rows)]
+    rows = read_rows(task, split)
     reader = choose_reader(task)
     read = [reader(row, task, str(index)) for index, row in enumerate(rows)]
     labelled = [example for example in read if example is not None]
@@ -72,6 +71,12 @@ def sampled(count: int, wanted: int | None) -> Sequence[int]:
     if wanted is None or wanted >= count:
         return range(count)
     return sorted(random.Random(SAMPLE_SEED).sample(range(count), wanted))
+
+
+def read_rows(task: Task, split: str) -> Rows:
+    """The raw rows of ``split`` (``a+b`` joins), or their sample; an example's id is its row's number here."""
+    rows = [row for part in split.split("+") for row in SOURCES[task.source](task, part)]
+    return [rows[index] for index in sampled(len(rows), task.sample_rows)]
 
 
 def is_complete(example: Example) -> bool:

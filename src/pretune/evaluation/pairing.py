@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from pretune.config.science import LIKELIHOOD
 from pretune.errors import DataError
 from pretune.evaluation.significance import (
     Difference,
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = ["eval_task", "eval_format", "shots", "scorer"]
 """What one comparison is about; with the item it identifies a row of ``items.parquet``."""
-
-LOSS_SCORER = "likelihood"
-"""The scorer whose items are losses: totals over tokens, not means over items."""
 
 COMPARISON = [
     *EVALUATION, "n", "unpaired", "first", "second", "difference", "low", "high",
@@ -92,7 +90,7 @@ def _compare_values(group: pd.DataFrame, scorer: str, confidence: float) -> dict
     """Everything about one evaluation."""
     values = [group[f"value_{side}"].to_numpy(dtype=float) for side in ("first", "second")]
     row: dict[str, object] = {}
-    if scorer == LOSS_SCORER:
+    if scorer == LIKELIHOOD:
         totals = [_totals(group, side) for side in ("first", "second")]
         kept = np.logical_and(*(tokens > 0 for _, tokens in totals))
         if not kept.any():
@@ -105,7 +103,7 @@ def _compare_values(group: pd.DataFrame, scorer: str, confidence: float) -> dict
         row |= {"first": values[0].mean(), "second": values[1].mean()}
     row |= {"n": found.n, "difference": found.value, "low": found.low, "high": found.high}
     row |= {"test": "bootstrap", "p_value": found.p_value, "only_first": None, "only_second": None}
-    if scorer != LOSS_SCORER and np.isin(np.concatenate(values), (0.0, 1.0)).all():
+    if scorer != LIKELIHOOD and np.isin(np.concatenate(values), (0.0, 1.0)).all():
         exact = mcnemar(*values)
         row |= {"only_first": exact.only_first, "only_second": exact.only_second}
         row |= {"test": "McNemar", "p_value": exact.p_value}

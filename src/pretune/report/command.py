@@ -24,6 +24,12 @@ def run_report(composed: Any) -> int:
 
         print_comparison(study.root, config.compare)
         return 0
+    if config.alpaca_eval:
+        from pretune.report.answers import export_answers
+
+        for name in config.alpaca_eval:
+            sys.stdout.write(f"Answers: {export_answers(study.root, name)}\n")
+        return 0
     from pretune.report.gathering import gather
 
     source = gather(study, config.published.file, config.published.format)
