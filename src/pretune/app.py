@@ -43,6 +43,8 @@ def launch(main: Callable[[], Any]) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("pretune").setLevel(logging.INFO)
+    for library in ("huggingface_hub", "datasets"):  # they write their messages themselves: once is enough
+        logging.getLogger(library).propagate = False
     try:
         check_config_folders(sys.argv[1:])
         main()

@@ -3,17 +3,14 @@ from __future__ import annotations
 import pytest
 
 from support.configs import config_loader
-from support.hub import LoopbackHub, clients_of
+from support.hub import serve
 
 
 @pytest.fixture
 def hub(tmp_path):
     """A Hub that answers on the loopback, and clients that know no other and have cached nothing."""
-    loopback = LoopbackHub()
-    loopback.start()
-    with clients_of(loopback.address, tmp_path / "cache"):
+    with serve(tmp_path / "cache") as loopback:
         yield loopback
-    loopback.stop()
 
 
 @pytest.fixture(scope="package")

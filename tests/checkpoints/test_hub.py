@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -16,11 +13,12 @@ from pretune.checkpoints.hub import fetch_refs
 from pretune.checkpoints.loading import check_vocabulary, load_model, load_tokenizer
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import locate, refuse_equal_weights, resolve
+from pretune.data.remote import bytes_to_download
 from pretune.data.sources import load_split
 from pretune.errors import CheckpointError, DataError, HubUnreachable
 from pretune.results.store import Study
 from support.configs import HUB, NLI, change
-from support.hub import clients_of
+from support.hub import clients_of, parquet, save_weights
 from support.models import make_model, make_tokenizer
 
 REPO = "owner/model"
@@ -32,10 +30,7 @@ def weights(tmp_path_factory):
     """Folders of files of three different models."""
     files = []
     for seed in range(3):
-        folder = tmp_path_factory.mktemp("weights")
-        make_model(seed=seed).save_pretrained(folder)
-        make_tokenizer("bpe").save_pretrained(folder)
-        files.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        files.append(save_weights(tmp_path_factory.mktemp("weights"), seed=seed))
     return files
 
 
@@ -50,12 +45,6 @@ def model(hub, weights):
         REPO, {"main": weights[1], "step1000-tokens4B": weights[0], "step2000-tokens8B": weights[1], "v1": weights[2]},
         tags=frozenset({"v1"}),
     )  # fmt: skip
-
-
-def parquet(rows) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()
 
 
 ROWS = [{"premise": f"p{i}", "hypothesis": "h", "label": i % 3} for i in range(6)]
@@ -181,6 +170,36 @@ def test_split_of_a_data_set_is_read(hub, task):
     assert [example.fields["premise"] for example in split.examples] == [row["premise"] for row in ROWS]
     streamed = load_split(change(task, "stream_rows", 4), "train")
     assert streamed.examples == split.examples[:4]
+
+
+def test_streamed_rows_are_kept_for_when_there_is_no_hub(hub, task):
+    streamed = change(task, "stream_rows", 4)
+    before = load_split(streamed, "train")
+    asked = len(hub.requests)
+    assert load_split(change(task, "stream_rows", 2), "train").examples == before.examples[:2]
+    assert not [request for request in hub.requests[asked:] if "parquet" in request]
+    assert len(load_split(change(task, "stream_rows", 5), "train").examples) == 5  # more than were kept
+    hub.stop()
+    from pretune.checkpoints import hub as client
+
+    client._reached.clear()
+    assert load_split(streamed, "train").examples == before.examples
+    assert len(load_split(change(task, "stream_rows", 5), "train").examples) == 5
+    with pytest.raises(HubUnreachable):
+        load_split(change(task, "stream_rows", 6), "train")
+
+
+def test_rows_of_a_busy_hub_are_asked_for_again(hub, task):
+    hub.fail = {"train.parquet": 2, "README.md": 1}
+    assert len(load_split(task, "train").examples) == len(ROWS)
+
+
+def test_size_of_a_data_set_is_known_before_its_download(hub, task):
+    files = hub.repositories["datasets", "owner/nli"].revisions["main"]
+    expected = sum(len(body) for name, body in files.items() if name.endswith(".parquet"))
+    assert bytes_to_download("owner/nli", "plain", revision=None) == expected
+    load_split(task, "train")
+    assert bytes_to_download("owner/nli", "plain", revision=None) == 0
 
 
 def test_split_once_read_is_read_again_with_the_hub_gone(hub, task):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from pretune.checkpoints import downloads
-from pretune.checkpoints.downloads import download, is_cached, missing_files, remove
+from pretune.checkpoints.downloads import download, find_cached, missing_files, remove
 from pretune.checkpoints.files import choose_weights
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.loading import load_model
@@ -22,7 +22,8 @@ from pretune.checkpoints.resolution import locate, resolve
 from pretune.errors import CheckpointError, DataError, HubUnreachable
 from pretune.results.store import Study
 from support.configs import HUB, change
-from support.models import make_model, make_tokenizer
+from support.hub import save_weights
+from support.models import make_model
 
 REPO = "owner/model"
 NAMED = change(change(HUB, "step", None), "final_step", None)
@@ -32,13 +33,8 @@ STEPS = ("step1000-tokens4B", "step2000-tokens8B")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Folders of files of two models in shards, and of one in a single file."""
-    files = []
-    for seed, shard in ((0, "100KB"), (1, "100KB"), (2, "1GB")):
-        folder = tmp_path_factory.mktemp("weights")
-        make_model(seed=seed).save_pretrained(folder, max_shard_size=shard)
-        make_tokenizer("bpe").save_pretrained(folder)
-        files.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    return files
+    kinds = ((0, "100KB"), (1, "100KB"), (2, "1GB"))
+    return [save_weights(tmp_path_factory.mktemp("weights"), seed=seed, shard=shard) for seed, shard in kinds]
 
 
 @pytest.fixture
@@ -302,7 +298,8 @@ def test_offline_mode_uses_the_cache_and_names_what_is_not_there(hub, model, fou
     assert fetch(again).is_dir()
     with pytest.raises(CheckpointError, match=r"step=1500: .* nearest: 1000, 2000"):
         resolve(change(HUB, "step", 1500), RefCache(study))
-    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set and it is not in the cache"):
+    monkeypatch.setattr("pretune.checkpoints.hub.PAUSES", (60.0,))  # nobody is asked again
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set and it is not in the cache.*\n.*mode=prefetch"):
         resolve(HUB, RefCache(study))
     assert len(hub.requests) == asked
 
@@ -318,7 +315,7 @@ def test_removed_checkpoint_leaves_what_another_shares(hub, model, refs):
     for each in (one, other):
         download(REPO, each.commit, each.files)
     assert remove(REPO, one.commit) >= sum(len(model.revisions[STEPS[0]][name]) for name in one.hashes)
-    assert not is_cached(REPO, one.commit, "config.json")
+    assert find_cached(REPO, one.commit, "config.json") is None
     assert missing_files(REPO, other.commit, other.files) == []
     assert remove(REPO, one.commit) == 0
     assert remove("owner/none", one.commit) == 0

@@ -87,6 +87,7 @@ SCIENCE_OF_TRAINING = {
     "trainer.precision",
 }
 NO_SCIENCE_OF_TRAINING = {
+    "cache.evict",
     "cache_dir",
     "checkpoint.allow_pickle",
     "checkpoint.context_length",

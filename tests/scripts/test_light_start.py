@@ -138,3 +138,12 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     err = help_.stderr.read().decode()
     help_.wait()
     assert "error" not in err.lower()
+
+
+def test_a_list_of_checkpoints_is_light(spied: Callable[..., tuple[Result, set[str]]], tmp_path: Path) -> None:
+    words = ("evaluate.py", "-m", "mode=checkpoints", "checkpoint=pico", "checkpoint.step=every:4")
+    result, modules = spied(*words, f"study_dir={tmp_path / 'study'}")
+    assert result.status == 0, result.text
+    assert "131 k" in result.out
+    assert_light(modules)
+    assert not (tmp_path / "study").exists()

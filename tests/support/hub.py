@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import threading
@@ -11,9 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from support.models import make_model, make_tokenizer
 
 LARGE = (".safetensors", ".parquet", ".bin")
 """Names of files that a Hub keeps as LFS objects, with their SHA-256."""
@@ -234,3 +240,27 @@ def clients_of(address: str, folder: Any) -> Iterator[None]:
         patch.setattr(hub, "FIRST_CONTACT_PAUSE", 0.01)
         patch.setattr(hub, "PAUSES", (0.01, 0.01, 0.01, 0.01))
         yield
+
+
+@contextmanager
+def serve(folder: Any) -> Iterator[LoopbackHub]:
+    """A Hub that answers on the loopback, and clients that know no other and have cached nothing."""
+    loopback = LoopbackHub()
+    loopback.start()
+    with clients_of(loopback.address, folder):
+        yield loopback
+    loopback.stop()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    """Rows as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def save_weights(folder: Path, *, seed: int = 0, shard: str = "1GB", **how: Any) -> dict[str, bytes]:
+    """Files of a tiny model with its tokenizer, as a repository has them."""
+    make_model(seed=seed, **how).save_pretrained(folder, max_shard_size=shard)
+    make_tokenizer("bpe").save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

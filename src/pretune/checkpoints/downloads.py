@@ -25,16 +25,17 @@ PARALLEL = 4
 """Files downloaded at the same time."""
 
 
-def is_cached(repo: str, commit: str, name: str) -> bool:
-    """Whether a file of a commit is in the Hub's cache."""
+def find_cached(repo: str, commit: str, name: str) -> Path | None:
+    """Where a file of a commit is in the Hub's cache, if it is there."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repo, name, revision=commit), str)
+    found = try_to_load_from_cache(repo, name, revision=commit)
+    return Path(found) if isinstance(found, str) else None
 
 
 def missing_files(repo: str, commit: str, files: Sequence[HubFile]) -> list[HubFile]:
     """Those of ``files`` that are not in the Hub's cache yet."""
-    return [file for file in files if not is_cached(repo, commit, file.name)]
+    return [file for file in files if find_cached(repo, commit, file.name) is None]
 
 
 def download(repo: str, commit: str, files: Sequence[HubFile]) -> Path:
@@ -113,11 +114,11 @@ def hash_file(path: Path) -> str:
 
 def remove(repo: str, commit: str) -> int:
     """Remove the files of a commit from the Hub's cache, except those that another commit shares; return the bytes."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        found = scan_cache_dir()
+        found = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
         return 0
     commits = {r.commit_hash for each in found.repos if each.repo_id == repo for r in each.revisions}

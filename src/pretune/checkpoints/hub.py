@@ -129,6 +129,7 @@ def unreachable(what: str, error: BaseException) -> HubUnreachable:
     offline = " (HF_HUB_OFFLINE is set and it is not in the cache)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return HubUnreachable(
         f"{what} could not be fetched: {endpoint()} cannot be reached{offline} ({type(error).__name__}).\n"
+        "  Fetched before: the same command with mode=prefetch, where there is a network\n"
         "  Without a hub:  checkpoint=pico/step1024 task=pico/nli need none.\n"
         "  With a mirror:  export HF_ENDPOINT=http://HOST:PORT\n"
         "  Local folders:  checkpoint=path checkpoint.path=DIR   task.source=path task.path=DIR"
@@ -140,9 +141,9 @@ def patiently(ask: Callable[[], T]) -> T:
 
     The clients do so for some of their requests only, and none of them for an answer of 500 or 503 to a download.
     """
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
-    for pause in PAUSES:
+    for pause in () if constants.HF_HUB_OFFLINE else PAUSES:
         try:
             return ask()
         except errors.HfHubHTTPError as error:

@@ -26,18 +26,32 @@ class WeightLedger:
         self._folder = study.root / "checkpoints"
 
     def enter(self, resolved: Resolved) -> None:
-        """Note that the study computes with ``resolved``.
-
-        Raises :class:`~pretune.errors.CheckpointError` when an earlier command of the study used the same weights under
-        another name, or other weights under this one.
-        """
+        """Note that the study computes with ``resolved``, unless :meth:`check` refuses it."""
         if resolved.weights is None or resolved.revision is None:
             return  # ladders are their recipe, folders their content: their names cannot lie
+        self.check(resolved)
+        entry = {
+            "name": resolved.name,
+            "commit": resolved.commit,
+            "phase": resolved.phase,
+            "step": resolved.step,
+            "weights": resolved.weights,
+            "identity": resolved.identity,
+            "hashes": dict(resolved.hashes),
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path(resolved), json.dumps(entry, indent=1).encode())
+
+    def check(self, resolved: Resolved) -> None:
+        """Raise :class:`~pretune.errors.CheckpointError` for what contradicts an earlier command of the study.
+
+        That one used the same weights under another name, or other weights under this one.
+        """
         path = self._path(resolved)
         for other_path, entry in self._entries():
             if other_path == path:
                 if entry["weights"] == resolved.weights:
-                    return
+                    continue
                 raise CheckpointError(
                     f"{resolved.name} has other weights than when this study first used it (commit "
                     f"{str(entry['commit'])[:12]} then, {str(resolved.commit)[:12]} now); go on with "
@@ -49,17 +63,6 @@ class WeightLedger:
                     + f". The former was used by an earlier command of this study ({other_path}); if its cells are "
                     "to go, remove them and this file"
                 )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        entry = {
-            "name": resolved.name,
-            "commit": resolved.commit,
-            "phase": resolved.phase,
-            "step": resolved.step,
-            "weights": resolved.weights,
-            "identity": resolved.identity,
-            "hashes": dict(resolved.hashes),
-        }
-        write_atomically(path, json.dumps(entry, indent=1).encode())
 
     def _path(self, resolved: Resolved) -> Path:
         return self._folder / f"{slug(resolved.name.replace('/', '--'))}-{digest(resolved.name)[:8]}.json"

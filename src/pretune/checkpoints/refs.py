@@ -50,6 +50,10 @@ class RefCache:
         self._refs[repo] = tuple(Ref(name=str(name), commit=str(commit)) for name, commit in known.items())
         return self._refs[repo]
 
+    def knows(self, repo: str) -> bool:
+        """Whether the study has noted the refs of ``repo``."""
+        return repo in self._refs or self._read(repo, "refs", dict) is not None
+
     def files(self, repo: str, commit: str) -> tuple[HubFile, ...]:
         """Files of a commit with sizes and, for LFS files, SHA-256. A commit never changes."""
         if (repo, commit) not in self._files:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pretune.config.options import option
 from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
-MODES = ("run", "plan", "show", "contamination")
+MODES = ("run", "plan", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
 
 
@@ -76,11 +76,21 @@ class Contamination:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """What is done with the Hub's cache."""
+
+    evict: bool = option(
+        False, help="remove a checkpoint's files from the Hub's cache once its last cell is done", scientific=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Common:
     """Keys that every script has."""
 
     study_dir: str = option("studies/default", help="folder of the results", nonempty=True, scientific=False)
     cache_dir: str = option("~/.cache/pretune", help="folder of ladders and caches", nonempty=True, scientific=False)
+    cache: Cache = option(factory=Cache, help="what is done with the Hub's cache")
     debug: bool = option(False, help="show tracebacks", scientific=False)
     chunk: str | None = option(
         None, help="set by the sweeper for a launcher's job: file with its cells", scientific=False
@@ -105,7 +115,7 @@ class TrainConfig(Common):
         "fixed", help="the same shots before all rows, with classes as equal, or each row's own", choices=SHOT_SAMPLING
     )
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
-    mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
+    mode: str = option("run", help="run: compute the cells; others show or fetch", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
     keep_model: str | None = option(
         None,
@@ -135,7 +145,7 @@ class EvaluateConfig(Common):
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")
     contamination: Contamination = option(factory=Contamination, help="text in which evaluated rows are looked up")
-    mode: str = option("run", help="run the cells, or list them", choices=MODES, scientific=False)
+    mode: str = option("run", help="run: compute the cells; others show or fetch", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
 
 

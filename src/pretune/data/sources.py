@@ -108,12 +108,12 @@ def _read_pico(task: Task, split: str) -> Rows:
 
 
 def _read_hub(task: Task, split: str) -> Rows:
-    from datasets import load_dataset
     from datasets import logging as datasets_logging
     from datasets.exceptions import DatasetNotFoundError
     from datasets.utils.logging import disable_progress_bar
 
     from pretune.checkpoints.hub import check_data_set, explain_hub_errors
+    from pretune.data.remote import load_dataset
 
     datasets_logging.set_verbosity_error()
     disable_progress_bar()

@@ -11,7 +11,8 @@ from typing import Any
 from pretune.checkpoints.ladders import identify_ladder
 from pretune.checkpoints.resolution import hash_folder, label_of
 from pretune.config.running import EvaluateConfig, TrainConfig
-from pretune.config.science import Task
+from pretune.config.schema import freeze
+from pretune.config.science import Checkpoint, Task
 from pretune.data.files import hash_path
 from pretune.errors import UsageError
 from pretune.execution.jobs import Evaluation, Job, list_evaluations
@@ -84,6 +85,15 @@ class ContentHashes:
         if key not in self._rows:
             self._rows[key] = hash_path(task)
         return self._rows[key]
+
+
+def checkpoint_of(job: Job) -> Checkpoint:
+    """The base checkpoint that a job is about: of the configuration, or of the trained run that it evaluates."""
+    run = getattr(job.config, "run", None)  # a training has none
+    if run is None:
+        return job.config.checkpoint
+    study = Study(job.config.study_dir)
+    return freeze(TrainConfig, study.read_config(study.find_run(run))).checkpoint
 
 
 def name_train_cell(config: TrainConfig) -> str:

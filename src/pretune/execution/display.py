@@ -188,3 +188,15 @@ def failure_lines(outcomes: Sequence[JobOutcome], runs_dir: Any) -> list[str]:
                     f"    retry:   {outcome.command}",
                 ]
     return lines
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
+    """Lines of a table in plain text, for thousands of rows and for ``grep``; the columns ``right`` end in line."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ).rstrip()
+        for row in (head, *rows)
+    ]

@@ -52,7 +52,7 @@ class Grid:
         return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
 
 
-SESSION_KEYS = ("study_dir", "cache_dir", "mode", "fail_fast", "logger", "trainer.accelerator")
+SESSION_KEYS = ("study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger", "trainer.accelerator")
 """Keys that hold for a whole command: they cannot be swept."""
 
 
@@ -71,7 +71,7 @@ def warn_of_equal_columns(grid: Grid) -> None:
         config = cells.job.config
         if cells.train is not None and isinstance(config, TrainConfig):
             columns = {**training_columns(config, config.task.train_rows), "label": label_of(config.checkpoint)}
-            columns |= {"family": config.checkpoint.family, "step": config.checkpoint.step}
+            columns |= {name: getattr(config.checkpoint, name) for name in ("family", "phase", "step", "pretrain_seed")}
             seen.setdefault(digest(columns), set()).add(cells.train.key)
     same = max((len(keys) for keys in seen.values()), default=0)
     if same > 1:
@@ -120,6 +120,8 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
         busy = []
         for index in waiting:
             outcomes[index] = keep_done(outcomes.get(index, ()), worker.run(grid.jobs[index]))
+            if config.cache.evict and is_last_of_checkpoint(grid, index):
+                evict_if_done(grid, index, worker)
             if any(outcome.status == BUSY for outcome in outcomes[index]):
                 busy.append(index)
             if config.fail_fast and any(outcome.status == FAILED for outcome in outcomes[index]):
@@ -129,6 +131,30 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
             listener.start_activity("waiting for cells that another process works on")
             time.sleep(POLL_SECONDS)
     return describe_jobs(grid, outcomes)
+
+
+def is_last_of_checkpoint(grid: Grid, index: int) -> bool:
+    """Whether no later job of the grid is about the same checkpoint."""
+    checkpoint = grid.jobs[index].job.config.checkpoint
+    return all(cells.job.config.checkpoint != checkpoint for cells in grid.jobs[index + 1 :])
+
+
+def evict_if_done(grid: Grid, index: int, worker: Any) -> None:
+    """Remove a checkpoint's files from the Hub's cache if all its cells of this grid are finished.
+
+    Those of a failed cell stay, for another attempt; so do files that another checkpoint shares.
+    """
+    from pretune.checkpoints.downloads import remove
+
+    checkpoint = grid.jobs[index].job.config.checkpoint
+    about_it = [cells for cells in grid.jobs if cells.job.config.checkpoint == checkpoint and cells.run_id is None]
+    unfinished = [c for cells in about_it for c in cells.all() if grid.study.find_finished(c.key) is None]
+    if checkpoint.source != "hub" or not about_it or unfinished:
+        return
+    resolved = worker.resolve(checkpoint)
+    freed = remove(str(checkpoint.repo), str(resolved.commit))
+    if freed:
+        log.info("%s: %.1f MB removed from the cache", resolved.name, freed / 1e6)
 
 
 def keep_done(before: Sequence[CellOutcome], now: Sequence[CellOutcome]) -> list[CellOutcome]:
@@ -169,6 +195,8 @@ def describe_job(cells: JobCells, outcomes: Sequence[CellOutcome]) -> JobOutcome
     """Outcome of a job, labelled by what one compares in a sweep."""
     config = cells.job.config
     label: dict[str, Any] = {"checkpoint": f"{config.checkpoint.family} {label_of(config.checkpoint)}"}
+    if config.checkpoint.pretrain_seed is not None:
+        label["pre-training seed"] = config.checkpoint.pretrain_seed
     if isinstance(config, TrainConfig):
         label |= {
             "task": config.task.name,

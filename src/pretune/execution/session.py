@@ -27,8 +27,10 @@ from pretune.execution.grid import Grid, describe_job, plan_grid, run_grid, tota
 from pretune.execution.headlines import headline
 from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
 from pretune.execution.keeping import drop_unselected
+from pretune.execution.listing import show_checkpoints
 from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
+from pretune.execution.verifying import verify_jobs
 from pretune.results.identity import digest
 from pretune.results.store import Study
 from pretune.tracking import RunInfo, Tracker, open_tracker
@@ -61,6 +63,11 @@ def pretrains(configs: Sequence[Any], points: Sequence[Point]) -> bool:
         for point in points:
             check_overrides(point.overrides)
     return any(chosen)
+
+
+def lists_checkpoints(configs: Sequence[Any]) -> bool:
+    """Whether the command lists checkpoints (``mode=checkpoints``), which needs neither tasks nor cells."""
+    return bool(configs) and all(config.mode == "checkpoints" for config in configs)
 
 
 class Session:
@@ -96,11 +103,17 @@ class Session:
         return [cells.job for cells in self.grid.jobs]
 
     def shows_only(self) -> bool:
-        """Whether the command only shows something: its cells (``mode=plan``), or examples, or overlaps."""
-        return self.grid.config.mode in ("plan", "show", "contamination")
+        """Whether the command runs no cells, but shows, verifies or fetches what belongs to them."""
+        return self.grid.config.mode != "run"
 
     def show(self) -> int:
-        """List the cells with what is finished, or show an example of each; nothing is run."""
+        """List the cells with what is finished (``mode=plan``), or do what another mode asks; nothing is run."""
+        if self.grid.config.mode == "verify":
+            return verify_jobs(self.grid_jobs())
+        if self.grid.config.mode == "prefetch":
+            from pretune.execution.prefetching import prefetch
+
+            return prefetch(self.grid)
         if self.grid.config.mode == "show":
             from pretune.execution.showing import show_examples
 
@@ -207,6 +220,8 @@ class Session:
 def run_points(script: str, points: Sequence[Point], library: Library) -> int:
     """Run all points in this process; return the exit status."""
     configs = check_points(script, points)
+    if lists_checkpoints(configs):
+        return show_checkpoints(configs)
     if pretrains(configs, points):
         return build_ladders(configs)
     return Session.open(configs, points, library).run()
@@ -271,15 +286,21 @@ def expand_steps(jobs: Sequence[Job]) -> list[Job]:
         if not steps:
             find_revision(dataclasses.replace(checkpoint, step=0), refs)  # says what there is instead
         expanded += [with_step(job, step) for step in steps]
-    return [unify(job) for job in expanded]
+    return unify(expanded)
 
 
-def unify(job: Job) -> Job:
-    """The same job with ``main`` for the step that the family says it is."""
+def unify(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs with ``main`` for the step that a family says it is, and a note."""
     from pretune.checkpoints.revisions import unify_alias
 
-    checkpoint = unify_alias(job.config.checkpoint)
-    if checkpoint is job.config.checkpoint:
-        return job
-    log.info("%s step %s is main: one point", checkpoint.family, job.config.checkpoint.step)
-    return dataclasses.replace(job, config=dataclasses.replace(job.config, checkpoint=checkpoint))
+    unified, notes = [], []
+    for job in jobs:
+        before = job.config.checkpoint
+        checkpoint = unify_alias(before)
+        if checkpoint is not before:
+            notes.append(f"{before.family}: step {before.step} is main, one point")
+            job = dataclasses.replace(job, config=dataclasses.replace(job.config, checkpoint=checkpoint))
+        unified.append(job)
+    for note in dict.fromkeys(notes):
+        log.info("%s", note)
+    return unified

@@ -59,13 +59,16 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return the exit status."""
+        from pretune.execution.listing import show_checkpoints
         from pretune.execution.pretraining import build_ladders
-        from pretune.execution.session import Session, check_points, pretrains
+        from pretune.execution.session import Session, check_points, lists_checkpoints, pretrains
 
         script = str(self._config.hydra.job.config_name)
         loader = self._context.config_loader
         points = list(expand(arguments, loader=loader, master=self._config, params=self.params))
         configs = check_points(script, points)
+        if lists_checkpoints(configs):
+            return finish(show_checkpoints(configs))
         if pretrains(configs, points):
             return finish(build_ladders(configs))
         session = Session.open(configs, points, Library(loader))
