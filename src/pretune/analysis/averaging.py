@@ -43,10 +43,10 @@ def average_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     ).reset_index()
     several = result["rows"] > 1
     if several.any():
-        # Joining text group by group is slow; most groups have one row.
+        # Joining text is slow; most groups have one row.
         number = groups.ngroup()
-        repeated = work["run_id"][number.isin(result.index[several])]
-        result.loc[several, "runs"] = repeated.groupby(number[repeated.index]).agg(_join)
+        repeated = number.isin(result.index[several])
+        result.loc[several, "runs"] = join_ids(work["run_id"][repeated], number[repeated])
     count = result["rows"].to_numpy(dtype=float)
     quantile = stats.t.ppf(0.975, np.maximum(count - 1, 1))
     spread = np.where(count > 1, (quantile * result["sd"].to_numpy(dtype=float)) ** 2 / count, 0.0)
@@ -60,8 +60,12 @@ def average_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return result[[*by, "value", "low", "high", "n", "seeds", "sd", "runs"]]
 
 
-def _join(ids: pd.Series) -> str:
-    return " ".join(sorted({part for text in ids.dropna() for part in str(text).split()}))
+def join_ids(ids: pd.Series, groups: pd.Series) -> pd.Series:
+    """Join the run ids of each group, sorted and separated by spaces; indexed by group."""
+    found: dict[object, set[str]] = {}
+    for text, group in zip(ids.fillna(""), groups, strict=True):
+        found.setdefault(group, set()).update(str(text).split())
+    return pd.Series({group: " ".join(sorted(names)) for group, names in found.items()}, dtype="str")
 
 
 def subtract(frame: pd.DataFrame, left: str, right: str) -> tuple[pd.Series, pd.Series, pd.Series]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from pretune.analysis.averaging import join_ids
 from pretune.analysis.ladders import CHECKPOINT, order_checkpoints
 from pretune.analysis.metrics import is_lower_better
 from pretune.analysis.series import SERIES, build_frame, name_annealing, place_on_axis
@@ -59,8 +60,7 @@ def build_probes(rows: pd.DataFrame) -> pd.DataFrame:
     if repeated.any():
         number = grouped.ngroup()
         inside = number.isin(table.index[repeated])
-        joined = probes["run_id"].fillna("")[inside].groupby(number[inside]).agg(lambda ids: " ".join(sorted(set(ids))))
-        table["runs"] = table["runs"].where(~repeated, joined)
+        table.loc[repeated, "runs"] = join_ids(probes["run_id"][inside], number[inside])
     places = order_checkpoints(rows).drop(columns=["label", "annealed"])
     table = place_on_axis(table.merge(places, on=CHECKPOINT, how="left"))
     for name in ("value", "seed_sd"):

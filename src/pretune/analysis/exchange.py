@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def summarise_transfer(transfer: pd.DataFrame, measures: Mapping[str, Measure]) 
     rows["evaluated_on"] = rows["metric"].map(name_kind)
     rows["trained_on"] = [_find_kind(str(task), measures) for task in rows["train_task"]]
     rows["unit"] = np.where(rows["points"], "points", rows["metric"].astype(str))
-    rows["pair"] = rows["train_task"].astype(str) + " → " + rows["eval_task"].astype(str)
+    rows["pair"] = rows.groupby(["train_task", "eval_task"], sort=False).ngroup()
     kinds = ["family", "annealed", "relation", "trained_on", "evaluated_on", "setting", "unit"]
     records = []
     for key, group in rows.groupby(kinds, dropna=False, sort=False):
@@ -78,20 +79,26 @@ def _find_kind(task: str, measures: Mapping[str, Measure]) -> str:
 
 
 def _summarise(cells: pd.DataFrame) -> dict[str, object]:
-    difference = cells["difference"].astype(float)
-    by_pair = difference.groupby(cells["pair"]).mean()
+    difference, ratio = (cells[name].to_numpy(dtype=float, na_value=np.nan) for name in ("difference", "ratio"))
+    unstable, better = (cells[name].to_numpy(dtype=bool) for name in ("ratio_unstable", "higher_is_better"))
+    _, number = np.unique(cells["pair"].to_numpy(), return_inverse=True)
+    by_pair = np.bincount(number, weights=difference) / np.bincount(number)
     mean, pairs = float(by_pair.mean()), len(by_pair)
-    half = math.nan
-    if pairs > 1:
-        half = float(stats.t.ppf(0.975, pairs - 1) * by_pair.std() / math.sqrt(pairs))
-    ratio = cells["ratio"].astype(float)
-    stable = ratio[~cells["ratio_unstable"].astype(bool)]
-    unstable = int(cells["ratio_unstable"].sum())
-    better = difference.where(cells["higher_is_better"].astype(bool), -difference)
-    warning = f"{unstable} of {len(cells)} base scores are near zero: the ratio says little" if unstable else ""
+    half = _quantile(pairs - 1) * float(by_pair.std(ddof=1)) / math.sqrt(pairs) if pairs > 1 else math.nan
+    count = int(unstable.sum())
     return {
         "cells": len(cells), "pairs": pairs, "difference": mean, "difference_low": mean - half,
-        "difference_high": mean + half, "worse": float(better.lt(0).mean()),
-        "ratio": 100 * float(ratio.mean()), "unstable": unstable,
-        "ratio_stable": 100 * float(stable.mean()) if len(stable) else math.nan, "warning": warning,
+        "difference_high": mean + half, "worse": float((np.where(better, difference, -difference) < 0).mean()),
+        "ratio": _percent(ratio), "unstable": count, "ratio_stable": _percent(ratio[~unstable]),
+        "warning": f"{count} of {len(cells)} base scores are near zero: the ratio says little" if count else "",
     }  # fmt: skip
+
+
+def _percent(ratio: np.ndarray) -> float:
+    known = ratio[np.isfinite(ratio)]
+    return 100 * float(known.mean()) if len(known) else math.nan
+
+
+@lru_cache(maxsize=256)
+def _quantile(df: int) -> float:
+    return float(stats.t.ppf(0.975, df))

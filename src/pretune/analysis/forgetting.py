@@ -25,17 +25,26 @@ def build_forgetting(table: pd.DataFrame, primary: Primary, *, every_rate: bool 
     has for text tasks. Text that was only measured on base models has a null ``train_task``. Learning rates are
     the chosen ones, or all of them with ``every_rate``.
     """
-    rows = compare_texts(table, primary, every_rate=every_rate)
+    metric = choose_text_metric(table)
+    rows = compare(table, primary, every_rate=every_rate, text_metric=metric)
+    return derive_forgetting(keep_texts(rows, find_text_tasks(table), metric))
+
+
+def derive_forgetting(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`build_forgetting`'s table from the rows of a comparison that are about text."""
+    rows = rows.copy()
     for name, values in zip(("", "_low", "_high"), subtract(rows, "tuned", "base"), strict=True):
         rows[f"change{name}"] = values
     keys = ["family", "checkpoint", "train_task", "eval_task", "setting", "lr"]
     return rows.drop_duplicates(keys)[FORGETTING].reset_index(drop=True)
 
 
-def compare_texts(table: pd.DataFrame, primary: Primary, *, every_rate: bool = False) -> pd.DataFrame:
-    """Return :func:`compare`'s rows for pre-training text, by the first of :data:`TEXT_METRICS` that the table has."""
-    texts = find_text_tasks(table)
-    present = set(table.loc[table["eval_task"].isin(texts), "metric"].dropna())
-    metric = next((name for name in TEXT_METRICS if name in present), None)
-    rows = compare(table, primary, every_rate=every_rate, text_metric=metric)
+def choose_text_metric(table: pd.DataFrame) -> str | None:
+    """Name the first of :data:`TEXT_METRICS` that the table has for pre-training text."""
+    present = set(table.loc[table["eval_task"].isin(find_text_tasks(table)), "metric"].dropna())
+    return next((name for name in TEXT_METRICS if name in present), None)
+
+
+def keep_texts(rows: pd.DataFrame, texts: frozenset[str], metric: str | None) -> pd.DataFrame:
+    """Keep the rows of a comparison that measure pre-training text by ``metric``."""
     return rows[rows["eval_task"].isin(texts) & (rows["metric"] == metric)].reset_index(drop=True)

@@ -26,7 +26,11 @@ def build_formats(table: pd.DataFrame, primary: Primary, *, shots: int | None = 
     of formats: compare spreads over the same formats and numbers of evaluated rows only.
     """
     joined = compare(table, primary)
-    joined = joined[~joined["eval_task"].isin(find_text_tasks(table))]
+    return derive_formats(joined[~joined["eval_task"].isin(find_text_tasks(table))], shots=shots)
+
+
+def derive_formats(joined: pd.DataFrame, *, shots: int | None = None) -> pd.DataFrame:
+    """Return :func:`build_formats`' table from a comparison without text."""
     own = joined[(joined["train_task"] == joined["eval_task"]).fillna(False)]
     tuned = own.assign(state="tuned", value=own["tuned"])
     base = joined.assign(state="base", value=joined["base"])

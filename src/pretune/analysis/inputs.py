@@ -11,8 +11,8 @@ from pretune.analysis.choosing import validate_rates
 from pretune.analysis.cleaning import clean
 from pretune.analysis.comparison import compare
 from pretune.analysis.disturbed import build_probes
-from pretune.analysis.forgetting import build_forgetting, compare_texts
-from pretune.analysis.formats import build_formats
+from pretune.analysis.forgetting import choose_text_metric, derive_forgetting, keep_texts
+from pretune.analysis.formats import derive_formats
 from pretune.analysis.headline import pick_evaluation
 from pretune.analysis.ladders import order_checkpoints
 from pretune.analysis.metrics import Measure, Primary, choose_measures, find_text_tasks
@@ -49,20 +49,32 @@ class Inputs:
         return find_text_tasks(self.rows)
 
     @cached_property
+    def text_metric(self) -> str | None:
+        """The metric that text is read by."""
+        return choose_text_metric(self.rows)
+
+    @cached_property
     def comparison(self) -> pd.DataFrame:
         """Base beside tuned, in all formats and shots, at the chosen learning rates."""
-        return compare(self.rows, self.primary)
+        return compare(self.rows, self.primary, text_metric=self.text_metric)
+
+    @cached_property
+    def comparison_every_rate(self) -> pd.DataFrame:
+        """The same with every learning rate."""
+        return compare(self.rows, self.primary, every_rate=True, text_metric=self.text_metric)
 
     @cached_property
     def headline(self) -> pd.DataFrame:
         """Base beside tuned, in one format and number of shots of each task, without text."""
-        return pick_evaluation(self.comparison[~self.comparison["eval_task"].isin(self.texts)])
+        return pick_evaluation(self._without_texts(self.comparison))
 
     @cached_property
     def every_rate(self) -> pd.DataFrame:
         """The headline with every learning rate as a curve of its own."""
-        joined = compare(self.rows, self.primary, every_rate=True)
-        return pick_evaluation(joined[~joined["eval_task"].isin(self.texts)])
+        return pick_evaluation(self._without_texts(self.comparison_every_rate))
+
+    def _without_texts(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[~rows["eval_task"].isin(self.texts)]
 
     @cached_property
     def rates(self) -> pd.DataFrame:
@@ -72,12 +84,12 @@ class Inputs:
     @cached_property
     def forgetting(self) -> pd.DataFrame:
         """Loss on pre-training text before and after, at the chosen learning rates."""
-        return build_forgetting(self.rows, self.primary)
+        return derive_forgetting(keep_texts(self.comparison, self.texts, self.text_metric))
 
     @cached_property
     def forgetting_every_rate(self) -> pd.DataFrame:
         """Loss on pre-training text before and after, at every learning rate."""
-        return build_forgetting(self.rows, self.primary, every_rate=True)
+        return derive_forgetting(keep_texts(self.comparison_every_rate, self.texts, self.text_metric))
 
     @cached_property
     def transfer(self) -> pd.DataFrame:
@@ -87,7 +99,7 @@ class Inputs:
     @cached_property
     def formats(self) -> pd.DataFrame:
         """The score in every prompt format."""
-        return build_formats(self.rows, self.primary)
+        return derive_formats(self._without_texts(self.comparison))
 
     @cached_property
     def checkpoints(self) -> pd.DataFrame:
@@ -102,7 +114,7 @@ class Inputs:
     @cached_property
     def text_series(self) -> pd.DataFrame:
         """Loss on pre-training text as curves, every learning rate one of its own (in ``setting``)."""
-        return build_series(compare_texts(self.rows, self.primary, every_rate=True))
+        return build_series(keep_texts(self.comparison_every_rate, self.texts, self.text_metric))
 
     @cached_property
     def series(self) -> pd.DataFrame:
