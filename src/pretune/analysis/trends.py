@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
 from pretune.analysis.correction import correct
 from pretune.analysis.kendall import mann_kendall
 from pretune.analysis.metrics import is_lower_better
-from pretune.analysis.noise import NOISE, find_twins
+from pretune.analysis.noise import NOISE, find_twins, measure_scatter
 from pretune.analysis.segments import Break, fit_break
 from pretune.analysis.series import CURVE, SERIES, build_frame, split_own
 
@@ -47,6 +48,8 @@ TRENDS: Mapping[str, str] = {
     "reason": "why something could not be said",
 }
 
+Reals = npt.NDArray[np.float64]
+
 DENSE = 12
 """From this many checkpoints on the onset is estimated; below, it is an interval between checkpoints."""
 
@@ -67,17 +70,20 @@ def find_trends(series: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     Plateau. With at least :data:`DENSE` checkpoints: :func:`fit_break` with a flat end. *flat* when "no change" is not
     rejected at 5 % (Holm-corrected) and the line's ends differ by less than the smallest difference; *plateau* when
     the interval of the onset ends before the last checkpoint; *no plateau yet* when it reaches it. An interval
-    inside a gap of :data:`WIDE_GAP` median gaps is widened to the whole gap: nothing was measured there. With fewer
-    checkpoints the plateau is the longest end of the curve whose range noise alone would produce (studentised
-    range, 5 %, with the noise of :func:`measure_noise`), at least two checkpoints long (near-identical ones count as
-    one); its onset is the interval
-    from the checkpoint before it to its first one. That is a statement about where the score comes within reach of
-    the noise of its final level.
+    inside a gap of :data:`WIDE_GAP` median gaps is widened to the whole gap: nothing was measured there.
+
+    With fewer checkpoints the curve is *flat* when its range is one that noise alone would produce in 95 of 100 cases,
+    which allows for how well the noise of :func:`measure_noise` is known (simulated where it comes from the scatter of
+    the same points). Otherwise the plateau is its longest end whose range is within the 95 % quantile of normal noise,
+    at least two checkpoints long (near-identical ones count as one); its onset is the interval from the checkpoint
+    before it to its first one. That is a statement about where the score comes within reach of the noise of its final
+    level.
 
     Assumptions: checkpoints are independent given the truth. Drift shared by neighbouring checkpoints makes the
     p-values too small. Mann–Kendall cannot see a curve that rises once and then stays: there the shape speaks.
     """
-    joined = series.merge(noise[[*CURVE, "noise_sd"]], on=CURVE, how="left")
+    facts = ["noise_sd", "item_se", "run_basis", "seed_df", "twin_pairs"]
+    joined = series.drop(columns="item_se").merge(noise[[*CURVE, *facts]], on=CURVE, how="left")
     records, shapes = [], []
     for key, group in joined.groupby(CURVE, dropna=False, sort=False):
         curve = group.sort_values("position", kind="stable")
@@ -188,7 +194,8 @@ def _find_sparse(curve: pd.DataFrame) -> dict[str, object]:
             "reason": "the noise is unknown: no intervals, one seed, few checkpoints",
         }
     last = len(value) - 1
-    start = next((i for i in range(last) if np.ptp(value[i:]) <= _range_of_noise(len(value) - i) * noise), last)
+    limits = noise * _find_ranges(curve)
+    start = next((i for i in range(last) if np.ptp(value[i:]) <= limits[i]), last)
     if start == last:
         return {**facts, "shape": "no plateau yet", "reason": "the last two checkpoints differ by more than noise",
                 "onset_low": x[-1], **locate(curve, x[-1], math.nan)}  # fmt: skip
@@ -212,10 +219,36 @@ def _merge_twins(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.assign(value=value).iloc[[i for i in range(len(curve)) if i not in later]]
 
 
-@lru_cache(maxsize=64)
-def _range_of_noise(points: int) -> float:
-    """95 % quantile of the range of as many standard normal values."""
-    return float(stats.studentized_range.ppf(0.95, points, np.inf))
+def _find_ranges(curve: pd.DataFrame) -> Reals:
+    """95 % quantiles of the range of the last n, n − 1, … 2 points by noise alone, in units of ``noise_sd``.
+
+    The first, which decides whether there is any change, allows for the noise being estimated: from the scatter of
+    these points (simulated), or from repeats (studentised range). The others place a change that is there.
+    """
+    first, count = curve.iloc[0], len(curve)
+    ranges = np.array([_range_of_noise(points, np.inf) for points in range(count, 1, -1)])
+    if first["item_se"] >= first["noise_sd"]:  # known from the evaluated rows
+        return ranges
+    if first["run_basis"] == "scatter about the curve":
+        x = curve["x"].to_numpy(dtype=float)
+        ranges[0] = _simulate_range(tuple(np.round((x - x[0]) / max(x[-1] - x[0], 1e-12), 6)))
+    elif first["seed_df"] + first["twin_pairs"] > 0:
+        scatter = (count - 2) / 2 if "scatter" in str(first["run_basis"]) else 0.0
+        ranges[0] = _range_of_noise(count, float(first["seed_df"] + first["twin_pairs"] + scatter))
+    return ranges
+
+
+@lru_cache(maxsize=256)
+def _range_of_noise(points: int, df: float) -> float:
+    return float(stats.studentized_range.ppf(0.95, points, df))
+
+
+@lru_cache(maxsize=256)
+def _simulate_range(places: tuple[float, ...]) -> float:
+    x = np.array(places)
+    noise = np.random.default_rng(0).standard_normal((2000, len(x)))
+    scatter = np.maximum([measure_scatter(x, sample) for sample in noise], 1e-12)
+    return float(np.quantile(np.ptp(noise, axis=1) / scatter, 0.95))
 
 
 def locate(curve: pd.DataFrame, low: float, high: float, name: str = "onset") -> dict[str, object]:
