@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-SCRIPTS = ("train.py", "evaluate.py", "report.py")
+SCRIPTS = ("train.py", "evaluate.py", "probe.py", "report.py")
 PLACES = ("study_dir", "checkpoint.path", "checkpoint.recipe.corpus.path", "task.path")
 """Keys whose values on a page are places on the reader's machine."""
 STAND_INS = {"RUN_ID": "train-x", "DIR": "/", "OWNER/NAME": "owner/name"}
@@ -26,7 +26,7 @@ def commands() -> list[tuple[str, str]]:
         for block in re.findall(r"```(?:bash|sh|shell|console)?\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 text = line.strip().removeprefix("$ ")
-                if re.match(r"python (train|evaluate|report)\.py\b", text):
+                if re.match(r"python (train|evaluate|probe|report)\.py\b", text):
                     found.append((page.name, text))
     return found
 

@@ -120,8 +120,16 @@ def test_every_model_composes_into_a_recipe(name: str, loader: Any) -> None:
     assert find_problems(config) == []
 
 
+@pytest.mark.parametrize("name", option_names("probe"))
+def test_every_probe_composes_and_is_sound(name: str, loader: Any) -> None:
+    weights = ["run=train-x"] if name == "interpolate" else ["checkpoint=pico/step64"]
+    (config,) = points("probe", [*weights, f"probe={name}"], loader)
+    assert find_problems(config) == []
+    assert config.probe.name == name
+
+
 def test_no_group_is_left_out() -> None:
-    known = {*GROUPS, "checkpoint", "task", "model", "study"}
+    known = {*GROUPS, "checkpoint", "task", "model", "study", "probe"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} <= known
 
 

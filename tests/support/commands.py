@@ -76,6 +76,16 @@ class Result:
         return int(found[1]), int(found[2])
 
     @property
+    def probed(self) -> tuple[int, int]:
+        """Probe cells made by this command, and those that were finished before."""
+        found = re.search(r"all (\d+) probe cells were finished before", self.out)
+        if found:
+            return (0, int(found[1]))
+        found = re.search(r"(\d+) probe cells done; (\d+) were finished before", self.out)
+        assert found, self.text
+        return int(found[1]), int(found[2])
+
+    @property
     def before(self) -> tuple[int, int]:
         """Train and evaluate cells that were finished before."""
         found = re.search(r"(\d+)(?: train)? and (\d+)(?: evaluate cells)? were finished before", self.out)

@@ -53,6 +53,10 @@ class Place:
         """Run ``evaluate.py``."""
         return run("evaluate.py", *self.arguments(*overrides), cwd=self.cwd, fresh=fresh)
 
+    def probe(self, *overrides: str, fresh: bool = False) -> Result:
+        """Run ``probe.py``."""
+        return run("probe.py", *self.arguments(*overrides), cwd=self.cwd, fresh=fresh)
+
     def runs(self, pattern: str = "*") -> list[Path]:
         """Folders of finished runs."""
         return sorted(path.parent for path in (self.study / "runs").glob(f"{pattern}/run.json"))

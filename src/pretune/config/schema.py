@@ -17,11 +17,17 @@ from typing import Any, TypeVar, Union
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from pretune.config.options import METADATA_KEY, Rule
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 
 T = TypeVar("T")
 
-SCRIPTS: Mapping[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "report": ReportConfig}
+SCRIPTS: Mapping[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "probe": ProbeConfig,
+    "report": ReportConfig,
+}
 """Script → the class of its configuration."""
 
 UNION_TYPES = (Union, types.UnionType)

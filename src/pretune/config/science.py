@@ -148,6 +148,9 @@ class Checkpoint:
     allow_pickle: bool = option(
         False, help="load pickled weights (.bin) where there are no safetensors", scientific=False
     )
+    init_std: float | None = option(
+        None, help="standard deviation of the initial weights, where the family has no step 0", above=0
+    )
     pretraining_text: str | None = option(None, help="task whose text the loss before and after is measured on")
     path: str | None = option(
         None, help="local folder: of one checkpoint (source=path), of a trained ladder (source=ladder)"

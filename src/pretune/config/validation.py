@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pretune.config.probing import LAYER, TENSORS, ProbeConfig
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
 from pretune.config.science import GENERATE, HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
 from pretune.errors import ConfigError, Problem, suggest
 
-ScriptConfig = TrainConfig | EvaluateConfig | ReportConfig
+ScriptConfig = TrainConfig | EvaluateConfig | ProbeConfig | ReportConfig
 
 WITHOUT_EFFECT = ("stage.", "optimizer", "task", "format", "regularizer", "eval", "seed", "experiment")
 """Overrides that a pre-training does not look at: its recipe is under ``checkpoint.recipe``."""
@@ -41,6 +42,8 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
         problems += _check_phase(config)
         problems += _check_task_source(config.task)
         problems += _check_train(config)
+    elif isinstance(config, ProbeConfig):
+        problems += _check_probe(config)
     elif isinstance(config, EvaluateConfig):
         if config.run is None:
             problems += _check_checkpoint(config.checkpoint)
@@ -228,6 +231,19 @@ def _check_regularizer(regularizer: Regularizer) -> Iterable[Problem]:
         yield Problem(
             key="regularizer.strength", value=regularizer.strength, message="regularizer=l2sp needs one above 0"
         )
+
+
+def _check_probe(config: ProbeConfig) -> Iterable[Problem]:
+    probe = config.probe
+    if config.run is None:
+        yield from _check_checkpoint(config.checkpoint)
+    for selector in probe.tensors:
+        if selector not in TENSORS and not re.fullmatch(LAYER, selector):
+            yield Problem(key="probe.tensors", value=selector, message=suggest(selector, (*TENSORS, "layer:N")))
+    if probe.name == "interpolate" and config.run is None:
+        yield Problem(key="probe", value="interpolate", message="needs run=RUN_ID: the line leads to tuned weights")
+    if config.text is None and config.run is None and config.checkpoint.pretraining_text is None:
+        yield Problem(key="text", value=None, message="the checkpoint names no pre-training text: give text=TASK")
 
 
 def _check_splits(task: Task) -> Iterable[Problem]:

@@ -10,25 +10,38 @@ from typing import Any
 
 from pretune.checkpoints.ladders import identify_ladder
 from pretune.checkpoints.resolution import hash_folder, label_of
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint, Task
 from pretune.data.files import hash_path
 from pretune.errors import UsageError
 from pretune.execution.jobs import Evaluation, Job, list_evaluations
-from pretune.results.identity import base_weights, digest, evaluate_request, slug, train_request, tuned_weights
+from pretune.results.identity import (
+    base_weights,
+    digest,
+    evaluate_request,
+    probe_request,
+    slug,
+    train_request,
+    tuned_weights,
+)
 from pretune.results.store import Study
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work. ``evaluation`` is ``None`` for a train cell, ``state`` says which weights are evaluated."""
+    """One unit of work. ``evaluation``: what an evaluate cell makes, ``measured``: what a probe cell measures on.
+
+    ``state`` says which weights are evaluated or probed.
+    """
 
     kind: str
     state: str
     name: str
     request: dict[str, Any]
     evaluation: Evaluation | None = None
+    measured: tuple[Evaluation, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -113,16 +126,20 @@ def name_train_cell(config: TrainConfig) -> str:
 def list_cells(job: Job, study: Study, hashes: ContentHashes) -> JobCells:
     """Enumerate the cells of a job with their requests."""
     config = job.config
-    if isinstance(config, EvaluateConfig) and config.run is not None:
+    if not isinstance(config, TrainConfig) and config.run is not None:
         run_id = study.find_run(config.run)
         run = study.read_run(run_id)
         if run["kind"] != "train":
             raise UsageError(f"run={config.run}: {run_id} is a cell of kind '{run['kind']}', not a trained run")
         weights = tuned_weights(str(run["request_key"]))
         base_name = run_id.removeprefix("train-").rsplit("-", 1)[0]
-        return JobCells(job=job, tuned=_evaluate_cells(job, weights, "tuned", base_name, hashes), run_id=run_id)
+        make = _probe_cells if isinstance(config, ProbeConfig) else _evaluate_cells
+        return JobCells(job=job, tuned=make(job, weights, "tuned", base_name, hashes), run_id=run_id)
     content = hashes.weights(job)
     base_name = slug(config.checkpoint.family, label_of(config.checkpoint))
+    if isinstance(config, ProbeConfig):
+        weights = base_weights(config.checkpoint, content=content)
+        return JobCells(job=job, base=_probe_cells(job, weights, "base", base_name, hashes))
     base = _evaluate_cells(job, base_weights(config.checkpoint, content=content), "base", base_name, hashes)
     if isinstance(config, EvaluateConfig):
         return JobCells(job=job, base=base)
@@ -152,3 +169,15 @@ def _evaluate_cells(
         name = slug(weights_name, "on", evaluation.task.name, split, evaluation.format.name, shots)
         cells.append(Cell("evaluate", state, name, request, evaluation))
     return tuple(cells)
+
+
+def _probe_cells(
+    job: Job, weights: dict[str, Any], state: str, weights_name: str, hashes: ContentHashes
+) -> tuple[Cell, ...]:
+    config = job.config
+    assert isinstance(config, ProbeConfig)
+    measured = tuple(list_evaluations(job))
+    requests = [cell.request for cell in _evaluate_cells(job, weights, state, weights_name, hashes)]
+    request = probe_request(weights, probe=config.probe, measured=requests, init_std=config.checkpoint.init_std)
+    name = slug(weights_name, config.probe.name, config.probe.normalisation if config.probe.name == "gaussian" else "")
+    return (Cell("probe", state, name, request, measured=measured),)

@@ -24,6 +24,9 @@ from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, Ce
 
 log = logging.getLogger(__name__)
 
+MADE = {"train": "trained", "probe": "probed"}
+"""What is said of a finished cell where there is no bar; evaluations are too many to be named."""
+
 NARROWEST = 160
 """Columns assumed where the output is not a terminal (a file, a CI log)."""
 
@@ -92,10 +95,9 @@ class ProgressDisplay:
             self._progress.update(self._cells, completed=len(self._made))
             if outcome.status == FAILED:
                 self._console.print(Text(f"failed: {outcome.name}: {first_line(outcome.error)}", style="red"))
-            elif outcome.kind == "train" and not self._console.is_terminal:
-                self._console.print(
-                    f"[{len(self._made)}/{self._missing}] trained {outcome.name} in {outcome.seconds:.1f} s"
-                )
+            elif outcome.kind in MADE and not self._console.is_terminal:
+                done = f"{MADE[outcome.kind]} {outcome.name} in {outcome.seconds:.1f} s"
+                self._console.print(f"[{len(self._made)}/{self._missing}] {done}")
                 self._last_line = time.monotonic()
 
 
@@ -108,7 +110,7 @@ def status_of(outcome: JobOutcome, *, trains: bool) -> str:
     if trains and outcome.count(DONE, "train"):
         return "trained"
     if outcome.count(DONE):
-        return "evaluated"
+        return "probed" if outcome.count(DONE, "probe") else "evaluated"
     return "finished before"
 
 
@@ -118,7 +120,7 @@ def summary_table(outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, 
     shown = [
         name
         for name in labels
-        if name in ("checkpoint", "task") or len({str(outcome.label.get(name)) for outcome in outcomes}) > 1
+        if name in ("checkpoint", "task", "probe") or len({str(outcome.label.get(name)) for outcome in outcomes}) > 1
     ]
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for name in shown:
@@ -149,6 +151,12 @@ def format_label(value: Any) -> str:
 
 def describe_totals(totals: dict[str, int]) -> str:
     """One sentence with the number of cells by what became of them."""
+    probes = {status: totals.get(f"probe {status}", 0) for status in (DONE, FINISHED, FAILED)}
+    if any(probes.values()):
+        if not probes[DONE] and not probes[FAILED]:
+            return f"Nothing to do: all {probes[FINISHED]} probe cells were finished before."
+        text = f"{probes[DONE]} probe cells done; {probes[FINISHED]} were finished before"
+        return f"{text}; {probes[FAILED]} failed." if probes[FAILED] else f"{text}."
     made = {kind: totals.get(f"{kind} {DONE}", 0) for kind in ("train", "evaluate")}
     before = {kind: totals.get(f"{kind} {FINISHED}", 0) for kind in ("train", "evaluate")}
     failed = totals.get(f"train {FAILED}", 0) + totals.get(f"evaluate {FAILED}", 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretune.checkpoints.resolution import Resolved
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
 from pretune.config.science import Task
@@ -40,7 +41,7 @@ class PreparedEvaluation:
 
     cell: Cell
     evaluation: Evaluation
-    config: TrainConfig | EvaluateConfig
+    config: TrainConfig | EvaluateConfig | ProbeConfig
     examples: tuple[Example, ...]
     shots: tuple[Example, ...]
     row_shots: tuple[tuple[Example, ...], ...]

@@ -13,6 +13,7 @@ from typing import Any
 
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.errors import HubUnreachable, PretuneError, UsageError
 from pretune.execution.cells import ContentHashes, JobCells, list_cells
@@ -36,7 +37,7 @@ class Grid:
     jobs: tuple[JobCells, ...]
 
     @property
-    def config(self) -> TrainConfig | EvaluateConfig:
+    def config(self) -> TrainConfig | EvaluateConfig | ProbeConfig:
         """Configuration of the first job: the keys that are not swept are the same in all."""
         return self.jobs[0].job.config
 
@@ -178,9 +179,12 @@ def check_checkpoints(grid: Grid, worker: Any) -> None:
         unfinished = any(grid.study.find_finished(cell.key) is None for cell in cells.all())
         if unfinished and cells.run_id is None:
             resolved.append(worker.resolve(cells.job.config.checkpoint))
-        if cells.train is not None and grid.study.find_finished(cells.train.key) is None:
+        config = cells.job.config
+        if cells.train is None or not isinstance(config, TrainConfig):
+            continue
+        if grid.study.find_finished(cells.train.key) is None:
             try:
-                worker.splits.partition(cells.job.config.task)
+                worker.splits.partition(config.task)
             except HubUnreachable:
                 raise
             except PretuneError as error:
@@ -205,6 +209,10 @@ def describe_job(cells: JobCells, outcomes: Sequence[CellOutcome]) -> JobOutcome
             "rows": config.task.train_rows,
             "seed": config.seed,
         }
+    elif isinstance(config, ProbeConfig):
+        if cells.run_id:
+            label["checkpoint"] = cells.run_id
+        label |= {"probe": config.probe.name, "text": ", ".join(cells.job.tasks)}
     else:
         if cells.run_id:
             label["checkpoint"] = cells.run_id

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pretune.config.running import TrainConfig
 from pretune.config.science import Task
 from pretune.execution.cells import Cell, JobCells
 from pretune.results.store import Study
@@ -42,6 +43,7 @@ def _distance(cell: Cell, cells: JobCells) -> tuple[bool, bool, int]:
     """How far an evaluation is from the training itself: other task, other format, more shots."""
     evaluation, config = cell.evaluation, cells.job.config
     assert evaluation is not None
+    assert isinstance(config, TrainConfig)
     return (
         evaluation.task.name != config.task.name,
         evaluation.format.name != config.format.name,
@@ -51,6 +53,8 @@ def _distance(cell: Cell, cells: JobCells) -> tuple[bool, bool, int]:
 
 def _single(cells: JobCells, study: Study) -> dict[str, Any]:
     evaluated = cells.tuned or cells.base
+    if evaluated and evaluated[0].kind == "probe":
+        return _probed(evaluated[0], study)
     if len(evaluated) != 1 or evaluated[0].evaluation is None:
         return {"metric": f"{len(evaluated)} evaluations"}
     task = evaluated[0].evaluation.task
@@ -59,6 +63,26 @@ def _single(cells: JobCells, study: Study) -> dict[str, Any]:
         return {"metric": task.metric}
     interval = f"{found['ci_low']:.3f} … {found['ci_high']:.3f}" if found["ci_low"] is not None else ""
     return {"metric": task.metric, "value": f"{found['value']:.3f}", "95 % interval": interval}
+
+
+HEADLINES = ("loss_increase", "top_eigenvalue", "rankme")
+"""Metrics of probes, the first that a probe has is shown."""
+
+
+def _probed(cell: Cell, study: Study) -> dict[str, Any]:
+    """Headline of a probe: its metric at the magnitude where it is largest, averaged over seeds."""
+    run_id = study.find_finished(cell.key)
+    rows = [row for row in read_metrics(study.run_dir(run_id)) if row["value"] is not None] if run_id else []
+    metric = next((name for name in HEADLINES if any(row["metric"] == name for row in rows)), None)
+    if metric is None:
+        return {"metric": f"{len(rows)} rows"}
+    found = [row for row in rows if row["metric"] == metric]
+    by_size: dict[float, list[float]] = {}
+    for row in found:
+        by_size.setdefault(row["magnitude"] or 0.0, []).append(row["value"])
+    worst, values = max(by_size.items(), key=lambda item: sum(item[1]) / len(item[1]))
+    where = f" at {worst:g}" if worst else ""
+    return {"metric": f"{metric}{where}", "value": f"{sum(values) / len(values):.3g}"}
 
 
 def _primary(cell: Cell | None, task: Task, study: Study) -> dict[str, Any] | None:

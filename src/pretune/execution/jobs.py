@@ -14,8 +14,9 @@ from typing import Any
 
 from pretune.checkpoints.ladders import find_ladder, heldout_dir, is_built, recipe_of
 from pretune.config.library import Library
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
-from pretune.config.schema import freeze, to_plain
+from pretune.config.schema import SCRIPTS, freeze, to_plain
 from pretune.config.science import Checkpoint, Format, Task, Template
 from pretune.errors import UsageError
 
@@ -27,7 +28,7 @@ class Job:
     """One configuration of train.py or evaluate.py with the definitions it refers to."""
 
     script: str
-    config: TrainConfig | EvaluateConfig
+    config: TrainConfig | EvaluateConfig | ProbeConfig
     tasks: Mapping[str, Task] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
@@ -50,12 +51,9 @@ class Job:
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Job:
         """Inverse of :meth:`to_plain`; types are checked by the schema."""
-        config_class: type[TrainConfig] | type[EvaluateConfig] = (
-            TrainConfig if data["script"] == "train" else EvaluateConfig
-        )
         return cls(
             script=data["script"],
-            config=freeze(config_class, data["config"]),
+            config=freeze(SCRIPTS[data["script"]], data["config"]),
             tasks={name: freeze(Task, task) for name, task in data["tasks"].items()},
             formats={name: freeze(Format, format_) for name, format_ in data["formats"].items()},
             overrides=tuple(data["overrides"]),
@@ -110,6 +108,29 @@ def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: t
     )
 
 
+def complete_probe_job(
+    config: ProbeConfig, library: Library, overrides: tuple[str, ...], checkpoint: Checkpoint
+) -> Job:
+    """Add the text and the tasks that are measured; ``checkpoint`` is the one probed (a run's own, for ``run=``)."""
+    name = config.text or checkpoint.pretraining_text
+    if name is None:
+        raise UsageError("text: the checkpoint names no pre-training text; give text=TASK")
+    text = library.task(name)
+    if text.answer != "language":
+        raise UsageError(f"text={name}: is no plain text (answer={text.answer}); give a task of text, such as c4")
+    tasks = {text.name: with_ladder_text(text, checkpoint, config.cache_dir)}
+    for other in config.tasks:
+        task = library.task(other)
+        if task.answer not in ("classification", "choice"):
+            raise UsageError(
+                f"tasks={other}: answer={task.answer} is not measured by probes; valid: classification, choice"
+            )
+        check_template(task, config.format)
+        tasks[task.name] = task
+    formats = {config.format.name: config.format}
+    return Job(script="probe", config=config, tasks=tasks, formats=formats, overrides=overrides)
+
+
 def with_ladder_text(task: Task, checkpoint: Checkpoint, cache_dir: str) -> Task:
     """Say where the held-out text of a ladder lies (``task.source=ladder``); other tasks are returned as they are."""
     if task.source != "ladder":
@@ -157,6 +178,10 @@ def list_evaluations(job: Job) -> list[Evaluation]:
 
 def _evaluations(job: Job) -> Iterator[Evaluation]:
     config = job.config
+    if isinstance(config, ProbeConfig):
+        for task in job.tasks.values():
+            yield from _combine(task, "evaluation", None, [config.format], [0])
+        return
     if isinstance(config, EvaluateConfig):
         for task in job.tasks.values():
             yield from _combine(task, "evaluation", None, [config.format], [config.shots])

@@ -69,6 +69,10 @@ class ModelHost:
 
         return choose_device(self.accelerator)
 
+    def base_weights(self) -> dict[str, torch.Tensor]:
+        """The weights before fine-tuning, in CPU memory."""
+        return self._base_weights
+
     def spoil(self) -> None:
         """Note that the model's weights are about to be changed: they are nobody's until adopted."""
         self.holds = None

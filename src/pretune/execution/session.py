@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from pretune.config.expansion import Point
 from pretune.config.library import Library
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import SCRIPTS, freeze
 from pretune.config.validation import STEP_CHOICE, validate
@@ -25,7 +26,7 @@ from pretune.execution.display import (
 )
 from pretune.execution.grid import Grid, describe_job, plan_grid, run_grid, totals
 from pretune.execution.headlines import headline
-from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job, with_step
+from pretune.execution.jobs import Job, complete_evaluate_job, complete_probe_job, complete_train_job, with_step
 from pretune.execution.keeping import drop_unselected
 from pretune.execution.listing import show_checkpoints
 from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
@@ -71,7 +72,7 @@ def lists_checkpoints(configs: Sequence[Any]) -> bool:
 
 
 class Session:
-    """Jobs of ``train.py`` or ``evaluate.py``, planned and ready to run."""
+    """Jobs of ``train.py``, ``evaluate.py`` or ``probe.py``, planned and ready to run."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         if not jobs:
@@ -80,11 +81,14 @@ class Session:
 
     @classmethod
     def open(
-        cls, configs: Sequence[TrainConfig | EvaluateConfig], points: Sequence[Point], library: Library
+        cls, configs: Sequence[TrainConfig | EvaluateConfig | ProbeConfig], points: Sequence[Point], library: Library
     ) -> Session:
         """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
         jobs: list[Job] = []
         for config, point in zip(configs, points, strict=True):
+            if isinstance(config, ProbeConfig):
+                jobs += expand_steps(complete_probe_jobs(config, library, point.overrides))
+                continue
             if isinstance(config, TrainConfig):
                 job = complete_train_job(config, library, point.overrides)
             else:
@@ -254,15 +258,38 @@ def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(outcome) for outcome in outcomes]
 
 
+def list_trained(study_dir: str) -> list[str]:
+    """All finished trained runs of a study (``run=all``)."""
+    study = Study(study_dir)
+    names = [path.name for path in study.finished_runs() if path.name.startswith("train-")]
+    if not names:
+        raise UsageError(f"run=all: there is no finished trained run in {study.root}")
+    return names
+
+
+def complete_probe_jobs(config: ProbeConfig, library: Library, overrides: tuple[str, ...]) -> list[Job]:
+    """One job, or with ``run=all`` one per trained run; what is measured comes from the run's own checkpoint."""
+    if config.run is None:
+        return [complete_probe_job(config, library, overrides, config.checkpoint)]
+    if any(text.lstrip("+").startswith(("checkpoint=", "checkpoint.")) for text in overrides):
+        raise UsageError(f"run={config.run}: contradicts checkpoint=…: a trained run has its own; give one of them")
+    study, jobs = Study(config.study_dir), []
+    for name in list_trained(config.study_dir) if config.run == "all" else [study.find_run(config.run)]:
+        if study.read_run(name)["kind"] != "train":
+            raise UsageError(f"run={config.run}: {name} is no trained run")
+        checkpoint = freeze(TrainConfig, study.read_config(name)).checkpoint
+        kept = tuple(text for text in overrides if not text.startswith("run="))
+        chosen = dataclasses.replace(config, run=name)
+        jobs.append(complete_probe_job(chosen, library, (*kept, f"run={name}"), checkpoint))
+    return jobs
+
+
 def expand_runs(job: Job) -> list[Job]:
     """One job per trained run for ``run=all``; else the job itself."""
     config = job.config
     if not isinstance(config, EvaluateConfig) or config.run != "all":
         return [job]
-    study = Study(config.study_dir)
-    names = [path.name for path in study.finished_runs() if path.name.startswith("train-")]
-    if not names:
-        raise UsageError(f"run=all: there is no finished trained run in {study.root}")
+    names = list_trained(config.study_dir)
     kept = tuple(text for text in job.overrides if not text.startswith("run="))
     return [
         dataclasses.replace(job, config=dataclasses.replace(config, run=name), overrides=(*kept, f"run={name}"))

@@ -13,6 +13,7 @@ from typing import Any
 from pretune.checkpoints.ladders import find_ladder, is_built, recipe_of
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, resolve
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
@@ -25,6 +26,7 @@ from pretune.execution.jobs import Job
 from pretune.execution.ladders import ensure_ladder
 from pretune.execution.models import ModelHost
 from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, Listener
+from pretune.execution.probing import compute_probe, find_reference, prepare_probe
 from pretune.execution.rows import relation_of
 from pretune.execution.tracked import JobTracking
 from pretune.execution.training import compute_training, prepare_training
@@ -124,6 +126,8 @@ class Worker:
     def _attempt(self, cell: Cell, cells: JobCells, tracking: JobTracking) -> tuple[str, str]:
         """Find out the cell's id, claim it, compute it, publish it."""
         job = cells.job
+        if cell.kind == "probe":
+            return self._attempt_probe(cell, cells)
         if cell.evaluation is None:
             resolved = self.resolve(job.config.checkpoint)
             prepared_training = prepare_training(cell, job, resolved, self.splits)
@@ -165,6 +169,28 @@ class Worker:
                 ), None
 
         return self._perform(cell, run_id, compute), run_id
+
+    def _attempt_probe(self, cell: Cell, cells: JobCells) -> tuple[str, str]:
+        job, trained = cells.job, self._find_trained(cell, cells)
+        assert isinstance(job.config, ProbeConfig)
+        checkpoint = job.config.checkpoint if trained is None else trained.config.checkpoint
+        resolved = self.resolve(checkpoint)
+        identity = resolved.identity if trained is None else trained.identity
+        reference = find_reference(job.config, checkpoint, self.refs, self.resolve)
+        prepared = prepare_probe(cell, job, identity, self.splits, reference)
+
+        def compute(work_dir: Path) -> tuple[Record, Path | None]:
+            self._use_base(resolved, job)
+            if trained is not None:
+                self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
+            self.listener.start_activity(f"probing {cell.name}")
+            try:
+                return compute_probe(prepared, self.host, resolved, trained, self.listener.step), None
+            except BaseException:
+                self.host.spoil()  # whatever was being changed may not have been put back
+                raise
+
+        return self._perform(cell, prepared.run_id, compute), prepared.run_id
 
     def _perform(self, cell: Cell, run_id: str, compute: Callable[[Path], tuple[Record, Path | None]]) -> str:
         study = self.study

@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pretune.config.probing import PROBE_FIELDS, Probe, ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import to_plain
 from pretune.config.science import HELD_OUT, Checkpoint, Format, Recipe, Stage, Task
@@ -25,6 +26,8 @@ TRAINING_VERSION = 1
 """Raised when training changes its numbers for an unchanged configuration."""
 SCORING_VERSION = 3
 """Raised when evaluation changes its numbers for unchanged weights and rows."""
+PROBING_VERSION = 1
+"""Raised when a probe changes its numbers for unchanged weights and settings."""
 CORPUS_VERSION = 1
 """Raised when the embedded miniature's language, corpus or tasks change."""
 
@@ -164,7 +167,7 @@ def evaluate_request(
     split: str,
     format_: Format,
     shots: int,
-    config: TrainConfig | EvaluateConfig,
+    config: TrainConfig | EvaluateConfig | ProbeConfig,
     task_content: str | None = None,
 ) -> dict[str, Any]:
     """Request of an evaluate cell. ``split`` is ``evaluation`` or ``validation`` (held-out training rows)."""
@@ -190,6 +193,22 @@ def evaluate_request(
     if shots or config.eval.limit:
         request["shot_seed"] = config.shot_seed
     return request
+
+
+def probe_request(
+    weights: Request, *, probe: Probe, measured: Sequence[Request], init_std: float | None = None
+) -> dict[str, Any]:
+    """Request of a probe cell: weights, the fields its probe looks at, and the rows it measures on."""
+    described = {"name": probe.name, **{key: to_plain(getattr(probe, key)) for key in PROBE_FIELDS[probe.name]}}
+    if probe.name == "gaussian" and probe.normalisation == "init" and init_std is not None:
+        described["init_std"] = init_std
+    return {
+        "kind": "probe",
+        "probing_version": PROBING_VERSION,
+        "weights": dict(weights),
+        "probe": described,
+        "measured": [_without(request, "kind", "weights") for request in measured],
+    }
 
 
 def slug(*parts: object) -> str:
