@@ -15,6 +15,11 @@ TENSORS = ("all", "attention", "mlp", "embeddings", "norms")
 LAYER = r"layer:(\d+)"
 QUANTISATIONS = ("nf4", "int8", "rtn3", "rtn4", "rtn8")
 
+UNKNOWN_INIT = (
+    "probe.normalisation=init: the family has no step 0 and the catalogue no checkpoint.init_std; "
+    "valid: rms, frobenius, global (or give checkpoint.init_std)"
+)
+
 PROBE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "gaussian": ("tensors", "normalisation", "gammas", "seeds", "critical_increase", "solution_share"),
     "quantize": ("tensors", "kinds", "group_size"),

@@ -180,6 +180,8 @@ def check_checkpoints(grid: Grid, worker: Any) -> None:
         if unfinished and cells.run_id is None:
             resolved.append(worker.resolve(cells.job.config.checkpoint))
         config = cells.job.config
+        if unfinished and isinstance(config, ProbeConfig) and config.run is None:
+            worker.find_reference(config, config.checkpoint)
         if cells.train is None or not isinstance(config, TrainConfig):
             continue
         if grid.study.find_finished(cells.train.key) is None:

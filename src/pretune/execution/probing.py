@@ -13,7 +13,7 @@ from pretune.checkpoints.loading import load_model
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, locate
 from pretune.checkpoints.revisions import list_steps
-from pretune.config.probing import ProbeConfig
+from pretune.config.probing import UNKNOWN_INIT, ProbeConfig
 from pretune.config.schema import to_plain
 from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
@@ -49,7 +49,10 @@ class PreparedProbe:
 def find_reference(
     config: ProbeConfig, checkpoint: Checkpoint, refs: RefCache, resolve: Callable[[Checkpoint], Resolved]
 ) -> Resolved | None:
-    """The checkpoint that the probe compares with; ``None`` where the family has none, or the probe needs none."""
+    """The checkpoint that the probe compares with; ``None`` where the family has none, or the probe needs none.
+
+    Raises :class:`UsageError` where the probe cannot do without.
+    """
     probe = config.probe
     if probe.name not in NEED_REFERENCE or (probe.name == "gaussian" and probe.normalisation != "init"):
         return None
@@ -62,7 +65,11 @@ def find_reference(
     if wanted is not None and wanted not in steps:
         raise UsageError(f"probe.reference_step={wanted}: the family has no such step")
     step = 0 if wanted is None else wanted
-    return resolve(dataclasses.replace(checkpoint, step=step, revision=None)) if step in steps else None
+    if step in steps:
+        return resolve(dataclasses.replace(checkpoint, step=step, revision=None))
+    if probe.name == "gaussian" and initial_std(checkpoint) is None:
+        raise UsageError(UNKNOWN_INIT)
+    return None
 
 
 def prepare_probe(

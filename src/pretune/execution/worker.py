@@ -82,6 +82,10 @@ class Worker:
             self._resolved[key] = resolve(checkpoint, self.refs)
         return self._resolved[key]
 
+    def find_reference(self, config: ProbeConfig, checkpoint: Checkpoint) -> Resolved | None:
+        """The checkpoint that a probe compares with."""
+        return find_reference(config, checkpoint, self.refs, self.resolve)
+
     def run(self, cells: JobCells) -> list[CellOutcome]:
         """Run every cell of a job that is not finished; failures are recorded, not raised."""
         outcomes: list[CellOutcome] = []
@@ -176,7 +180,7 @@ class Worker:
         checkpoint = job.config.checkpoint if trained is None else trained.config.checkpoint
         resolved = self.resolve(checkpoint)
         identity = resolved.identity if trained is None else trained.identity
-        reference = find_reference(job.config, checkpoint, self.refs, self.resolve)
+        reference = self.find_reference(job.config, checkpoint)
         prepared = prepare_probe(cell, job, identity, self.splits, reference)
 
         def compute(work_dir: Path) -> tuple[Record, Path | None]:

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from pretune.config.probing import UNKNOWN_INIT
 from pretune.errors import NonFiniteScores, UsageError
 from pretune.evaluation.intervals import bootstrap_share
 from pretune.probes.disturbing import Weights, standard_noise
@@ -94,10 +95,7 @@ def initial_stds(subject: Subject, weights: Weights) -> tuple[dict[str, float], 
         stds = {name: stated if value.dim() > 1 else 0.0 for name, value in weights.kept.items()}
         facts = {"init_source": f"checkpoint.init_std={stated:g}"}
     else:
-        raise UsageError(
-            "probe.normalisation=init: the family has no step 0 and the catalogue no checkpoint.init_std; "
-            "valid: rms, frobenius, global (or give checkpoint.init_std)"
-        )
+        raise UsageError(UNKNOWN_INIT)
     facts["undisturbed"] = [name for name, std in stds.items() if not std]
     if not any(stds.values()):
         raise UsageError("probe.normalisation=init: the initialisation of the chosen tensors has no variance")

@@ -6,8 +6,8 @@ Per layer (``probe_variant`` is ``layer:N``; 0 are the embeddings):
   arXiv 2509.23024), and against the reference checkpoint on the same tokens ``cka`` and ``principal_angle`` (mean angle
   of the first ten principal directions, arXiv 2604.13627);
 * for each classification task: ``probe_accuracy``, a linear probe (Alain & Bengio, arXiv 1610.01644) on the hidden
-  state of the prompt's last token: standardised features, logistic regression with an L2 penalty chosen inside each fold,
-  accuracy over held-out folds. What fine-tuning could reveal is in the states if a line can separate it.
+  state of the prompt's last token: standardised features, logistic regression with an L2 penalty chosen inside each
+  fold, accuracy over held-out folds. What fine-tuning could reveal is in the states if a line can separate it.
 
 Of the weights: ``weight_norm``, and against the reference ``weight_distance`` and ``relative_distance`` (over the
 reference's norm). The reference is step 0 of the family where there is one, or ``probe.reference_step``.
