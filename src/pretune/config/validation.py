@@ -35,7 +35,7 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
     """List everything wrong with one configuration: values out of range, then contradictions."""
     problems = list(_check_rules(config))
     problems += _check_study_dir(config.study_dir)
-    if not isinstance(config, ReportConfig):
+    if isinstance(config, TrainConfig | EvaluateConfig):
         problems += _check_scorer(config)
     if isinstance(config, TrainConfig):
         problems += _check_checkpoint(config.checkpoint)
