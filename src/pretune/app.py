@@ -1,13 +1,15 @@
 """The entry points behind the scripts: from the command line to an exit status.
 
 Exit status 0: all is well; 1: something failed; 2: what was asked for is not possible (nothing was started);
-130: interrupted. Nothing heavy is imported until a job runs.
+130: interrupted; 75: ended by SIGTERM, the same command goes on (EX_TEMPFAIL). Nothing heavy is imported until a job
+runs.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import typing
@@ -16,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config.schema import register
 from pretune.config.trust import check_config_folders
-from pretune.errors import PretuneError, UsageError
+from pretune.errors import PretuneError, Terminated, UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE, FAILURE, INTERRUPTED, RESUME = 2, 1, 130, 75
 
 
 class StderrHandler(logging.Handler):
@@ -45,11 +47,17 @@ def launch(main: Callable[[], Any]) -> None:
     logging.getLogger("pretune").setLevel(logging.INFO)
     for library in ("huggingface_hub", "datasets"):  # they write their messages themselves: once is enough
         logging.getLogger(library).propagate = False
+    signal.signal(signal.SIGTERM, terminate)
     try:
         check_config_folders(sys.argv[1:])
         main()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
         sys.exit(explain(error, debug=asks_for_debug(sys.argv)))
+
+
+def terminate(*_: object) -> None:
+    """Handle SIGTERM: leave everything in order, as after Ctrl-C. A training saves its step first."""
+    raise Terminated("stopped by SIGTERM")
 
 
 def run_script(script: str, config: DictConfig) -> Any:
@@ -64,7 +72,7 @@ def run_script(script: str, config: DictConfig) -> Any:
         return run_chunk(read_chunk(Path(chunk)))
     try:
         status = _run_single(script, config)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
         status = explain(error, debug=bool(config.get("debug")))
     # Hydra has no other way to pass a status on, and prints the overrides of a job that ends with an exception.
     if status:
@@ -99,6 +107,9 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("\ninterrupted; the same command goes on where this one stopped\n")
         return INTERRUPTED
+    if isinstance(error, Terminated):
+        sys.stderr.write(f"\n{error}; the same command goes on where this one stopped\n")
+        return RESUME
     if isinstance(error, PretuneError):
         sys.stderr.write(f"error: {error}\n")
         return USAGE if isinstance(error, UsageError) else FAILURE

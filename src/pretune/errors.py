@@ -6,7 +6,7 @@ statuses: :class:`UsageError` → 2 (nothing was started), any other :class:`Pre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -40,7 +40,18 @@ class WeightsNotKept(PretuneError):
 
 
 class TrainingDiverged(PretuneError):
-    """The loss or the gradient norm is no longer finite."""
+    """The loss or the gradient norm is no longer finite, or has exploded.
+
+    ``details`` is what a failure record says of it: the step, what it learnt, losses and gradient norms before.
+    """
+
+    def __init__(self, message: str, *, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details = dict(details or {})
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM); what was under way is saved. Not an error of the cell in progress."""
 
 
 class NonFiniteScores(PretuneError):

@@ -77,22 +77,9 @@ def has_plain_head(model: Any) -> bool:
         model.train(training)
 
 
-def logits_at(
-    model: Any,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    rows: torch.Tensor,
-    columns: torch.Tensor,
-    *,
-    plain_head: bool,
-) -> torch.Tensor:
-    """Logits [selected, vocabulary] at the positions ``(rows[i], columns[i])`` of ``input_ids`` [rows, length].
-
-    A model without a plain head is run whole and indexed afterwards.
-    """
-    if not plain_head:
-        logits: torch.Tensor = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        return logits[rows, columns]
-    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-    selected: torch.Tensor = model.get_output_embeddings()(hidden[rows, columns])
-    return selected
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the device or the machine has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in ("out of memory", "can't allocate memory", "alloc_failed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +50,28 @@ def test_a_killed_training_goes_on_and_gives_the_same_numbers(place: Place, tmp_
     assert weights[0] == weights[1]
     left = [path for name in ("claims", "work") for path in (place.study / name).rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_sigterm_saves_at_once_and_asks_to_be_resumed(place: Place, tmp_path: Path) -> None:
+    """No step checkpoint is due, so the one that is found was written because of the signal."""
+    seldom = [*LONG[:-1], "trainer.save_seconds=3600"]
+    running = start("train.py", *place.arguments(*seldom), cwd=place.cwd)
+    assert wait_until(lambda: any(place.study.glob("work/*")) or not running.is_running())
+    time.sleep(1.0)
+    os.kill(running.pid, signal.SIGTERM)
+    result = running.wait()
+    assert result.status == 75, result.text
+    assert "stopped by SIGTERM; the same command goes on where this one stopped" in result.err
+    assert "Traceback" not in result.text
+    assert place.failures() == []
+    (saved,) = place.study.glob("work/*/step.ckpt")
+    assert [path for path in (place.study / "claims").rglob("*") if path.is_file()] == []
+
+    again = place.train(*seldom)
+    assert again.status == 0, again.text
+    assert not saved.exists()
+    (folder,) = place.runs("train-*")
+    assert json.loads((folder / "run.json").read_text())["provenance"]["resumed_at"] > 0
 
 
 def test_ctrl_c_in_training_says_so_and_ends_with_its_own_status(place: Place) -> None:

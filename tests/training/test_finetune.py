@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 
 from pretune.data.encoding import Encoded
 from pretune.errors import TrainingDiverged
-from pretune.modeling import logits_at
 from pretune.training import module as module_file
 from pretune.training.finetune import encode_rows
 from pretune.training.module import CausalLanguageModeling
@@ -181,6 +181,18 @@ def test_validation_loss_is_that_of_the_model_at_the_end_of_the_epoch(tmp_path):
     assert outcome.validation_losses[-1] == pytest.approx(total / count, rel=1e-5)
 
 
+def test_validation_loss_weighs_every_token_alike_whatever_the_batches():
+    model, config = make_model(context=128), make_config()
+    module, rows = make_module(model, config), encoded(config, 9)
+    for start, size in ((0, 1), (1, 6), (7, 2)):
+        batch = make_step(rows[start : start + size], pad_id=0, micro_batch=2)
+        with torch.no_grad():
+            module.validation_step(batch, 0)
+    module.on_validation_epoch_end()
+    total, count = plain_loss(model, rows)
+    assert module.validation_losses == [pytest.approx(total / count, rel=1e-5)]
+
+
 def test_training_leaves_the_model_ready_for_evaluation(tmp_path):
     model, _ = train(make_config(stage__epochs=1), tmp_path)
     assert not model.training
@@ -205,6 +217,13 @@ def test_cut_rows_are_counted(tmp_path):
     assert outcome.truncated_rows == sum(row.cut > 0 for row in rows)
 
 
+def test_loss_that_explodes_stops_the_training(tmp_path):
+    """Finite still, but far above that of a uniform guess."""
+    config = make_config(**{**ONE_STEP, "stage__epochs": 6}, optimizer__lr=300.0, stage__clip_norm=0.0)
+    with pytest.raises(TrainingDiverged, match=r"loss \d.*exploded: above 60"):
+        train(config, tmp_path)
+
+
 @pytest.mark.parametrize("where", ["weights", "rate"])
 def test_loss_that_is_no_number_stops_the_training(tmp_path, where):
     model = make_model(context=128)
@@ -220,6 +239,12 @@ def test_loss_that_is_no_number_stops_the_training(tmp_path, where):
     assert str(caught.value).startswith(f"step {step} of 6: loss nan, gradient norm nan (norms before: ")
     assert ("none" in str(caught.value)) is (where == "weights")
     assert f"optimizer.lr={config.optimizer.lr:g}" in str(caught.value)
+    details = caught.value.details
+    assert details["step"] == step
+    assert len(details["gradient_norms_before"]) == len(details["losses_before"]) == step - 1
+    assert len(details["batch"]) == len(set(details["batch"])) == 8
+    assert set(details["batch"]) <= {example.id for example in make_examples(20)}
+    assert json.dumps(details)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,7 +253,7 @@ def test_validation_loss_that_is_no_number_is_no_result(tmp_path, monkeypatch):
 
     def spoil(self, batch, index):
         real(self, batch, index)
-        self.validation_mean.update(torch.tensor(math.nan), weight=1)
+        self.validation_sums["loss"].update(torch.tensor(math.nan))
 
     monkeypatch.setattr(CausalLanguageModeling, "validation_step", spoil)
     with pytest.raises(TrainingDiverged, match="step 3 of 6: validation loss nan"):
@@ -264,8 +289,8 @@ def test_plain_head_is_used_for_training_only_where_it_is_plain():
     module = make_module(make_model("gemma2", attention="eager"), config)
     assert not module.plain_head
     (micro,) = make_step(encoded(config, 4), pad_id=0, micro_batch=4).micro_batches
-    full = module.model(input_ids=micro["input_ids"], attention_mask=micro["attention_mask"]).logits
-    picked = logits_at(
-        module.model, micro["input_ids"], micro["attention_mask"], micro["rows"], micro["columns"], plain_head=False
+    full = module.model(input_ids=micro["input_ids"]).logits
+    expected = torch.nn.functional.cross_entropy(
+        full[micro["rows"], micro["columns"]].float(), micro["targets"], reduction="sum"
     )
-    assert torch.equal(picked, full[micro["rows"], micro["columns"]])
+    assert torch.equal(module.sum_loss(micro), expected)

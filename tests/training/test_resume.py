@@ -124,3 +124,54 @@ def test_state_survives_writing_and_reading(tmp_path):
     assert (again.step, again.history, again.validation_losses) == (3, [{"loss": 1.5}], [2.5])
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     assert load_state(tmp_path / "none") is None
+
+
+def test_step_checkpoints_of_a_study_stay_below_their_bound(tmp_path):
+    """Three cells, a bound for two checkpoints: the oldest goes; one that could never fit is not written."""
+    for number in range(3):
+        config = make_config(stage__epochs=3, **SAVING)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / f"cell{number}", stop_at=2)
+    files = sorted(tmp_path.glob("*/step.ckpt"))
+    size = files[0].stat().st_size
+    bound = {"trainer__save_gigabytes": 3.6 * size / 1e9}
+    with pytest.raises(Interrupted):
+        train(make_config(stage__epochs=3, **SAVING, **bound), tmp_path / "cell3", stop_at=2)
+    assert sorted(path.parent.name for path in tmp_path.glob("*/step.ckpt")) == ["cell2", "cell3"]
+    tiny = {"trainer__save_gigabytes": 0.5 * size / 1e9}
+    with pytest.raises(Interrupted):
+        train(make_config(stage__epochs=3, **SAVING, **tiny), tmp_path / "cell4", stop_at=2)
+    assert not (tmp_path / "cell4" / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("when", ["step", "validation"])
+def test_sigterm_saves_at_once(tmp_path, uninterrupted, monkeypatch, when):
+    """In the middle of an epoch, and in the validation after it."""
+    import os
+    import signal
+
+    from pretune.errors import Terminated
+    from pretune.training.module import CausalLanguageModeling
+
+    real = CausalLanguageModeling.validation_step if when == "validation" else CausalLanguageModeling.training_step
+    calls = []
+
+    def interrupted(self, batch, index):
+        result = real(self, batch, index)
+        calls.append(index)
+        if self.step == (3 if when == "validation" else 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    name = "validation_step" if when == "validation" else "training_step"
+    with monkeypatch.context() as patch:
+        patch.setattr(CausalLanguageModeling, name, interrupted)
+        with pytest.raises(Terminated):
+            train(make_config(stage__epochs=3), tmp_path)
+    assert (tmp_path / FILE_NAME).is_file()
+    model, outcome = train(make_config(stage__epochs=3), tmp_path)
+    assert outcome.resumed_at == (3 if when == "validation" else 2)
+    assert equal_weights(model, uninterrupted[0])
+    assert without_times(outcome.history) == without_times(uninterrupted[1].history)
+    assert outcome.validation_losses == uninterrupted[1].validation_losses
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -17,17 +17,35 @@ class Trainer:
 
     precision: str = option(
         "bf16-mixed",
-        help="bf16-mixed: fp32 master weights, bf16 compute; 32-true: all fp32",
-        choices=("bf16-mixed", "32-true"),
+        help="bf16-mixed: fp32 master weights, bf16 compute; 32-true: all fp32; bf16-true: bf16 weights",
+        choices=("bf16-mixed", "32-true", "bf16-true"),
+    )
+    rounding: str = option(
+        "stochastic",
+        help="how updates are added to bf16 weights (bf16-true); nearest loses small ones, and says how many",
+        choices=("stochastic", "kahan", "nearest"),
     )
     micro_batch: int | None = option(
-        None, help="rows per forward pass; null: the whole batch", minimum=1, scientific=False
+        None, help="rows per forward pass; null: as many as fit into memory", minimum=1, scientific=False
     )
+    batching: str = option(
+        "auto",
+        help="rows of a forward pass: packed one after another without padding, or padded; auto: packed where exact",
+        choices=("auto", "packed", "padded"),
+        scientific=False,
+    )
+    activation_checkpointing: bool = option(
+        False, help="recompute activations in the backward pass: less memory, more time", scientific=False
+    )
+    compile: bool = option(False, help="compile the transformer blocks with torch.compile", scientific=False)
     accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
     threads: int | None = option(
         None, help="torch threads; null: 1 below 5 M parameters, else the cores", minimum=1, scientific=False
     )
     save_seconds: float = option(60.0, help="seconds between step checkpoints", above=0, scientific=False)
+    save_gigabytes: float | None = option(
+        None, help="most disk that the study's step checkpoints may take; null: no bound", above=0, scientific=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +135,12 @@ class TrainConfig(Common):
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
     mode: str = option("run", help="run: compute the cells; others show or fetch", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
+    select: str | None = option(
+        None,
+        help="mark the best learning rate per checkpoint and task: in_domain, on held-out rows of the training task",
+        choices=("in_domain",),
+        scientific=False,
+    )
     keep_model: str | None = option(
         None,
         help="fine-tuned weights to keep; null: all below 50 M parameters, else selected",

@@ -39,9 +39,9 @@ class Model:
 class Optimizer:
     """The optimizer and its hyper-parameters."""
 
-    name: str = option("adamw", help="optimizer", choices=("adamw", "sgd"))
+    name: str = option("adamw", help="optimizer", choices=("adamw", "adamw8bit", "paged_adamw8bit", "lion8bit", "sgd"))
     lr: float = option(2e-6, help="peak learning rate", above=0)
-    betas: tuple[float, ...] = option((0.9, 0.999), help="decay rates of AdamW's moments")
+    betas: tuple[float, ...] = option((0.9, 0.999), help="decay rates of the moments (all but sgd)")
     eps: float = option(1e-8, help="term added to AdamW's denominator", above=0)
     weight_decay: float = option(0.0, help="decoupled weight decay", minimum=0)
     fused: bool = option(True, help="use torch's fused kernel", scientific=False)
@@ -51,8 +51,29 @@ class Optimizer:
 class Regularizer:
     """What keeps a fine-tuning near the pre-trained model."""
 
-    name: str = option("none", help="kind of regularisation", choices=("none", "l2sp"))
-    strength: float = option(0.0, help="weight of the penalty (l2sp)", minimum=0)
+    name: str = option(
+        "none",
+        help="kind of regularisation",
+        choices=("none", "l2sp", "ewc", "replay", "sam", "freeze", "lora", "qlora"),
+    )
+    strength: float = option(
+        0.0, help="weight of the penalty (l2sp, ewc), share of replayed text (replay), radius (sam)", minimum=0
+    )
+    text: str | None = option(None, help="task with the pre-training text; null: the checkpoint's own (ewc, replay)")
+    windows: int = option(200, help="windows of text that the Fisher information is estimated on (ewc)", minimum=1)
+    window_length: int = option(256, help="tokens per window of text (ewc, replay)", minimum=8)
+    blocks: int = option(0, help="last blocks that are trained besides the head (freeze)", minimum=0)
+    rank: int = option(8, help="rank of the adapters (lora, qlora)", minimum=1)
+    alpha: float = option(16.0, help="scale of the adapters, times 1/rank (lora, qlora)", above=0)
+    dropout: float = option(0.0, help="dropout before the adapters (lora, qlora)", minimum=0, maximum=0.9)
+    targets: tuple[str, ...] = option((), help="layers of the blocks with adapters; empty: all linear (lora, qlora)")
+
+    @property
+    def dial(self) -> float:
+        """What ``regularizer_strength`` says in the results table: the one number that this kind is varied by."""
+        if self.name in ("lora", "qlora"):
+            return float(self.rank)
+        return float(self.blocks) if self.name == "freeze" else self.strength
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,9 @@ ScriptConfig = TrainConfig | EvaluateConfig | ProbeConfig | ReportConfig
 WITHOUT_EFFECT = ("stage.", "optimizer", "task", "format", "regularizer", "eval", "seed", "experiment")
 """Overrides that a pre-training does not look at: its recipe is under ``checkpoint.recipe``."""
 
+WITH_STRENGTH = ("l2sp", "ewc", "replay", "sam")
+"""Regularizers that have a strength."""
+
 STEP_CHOICE = re.compile(r"all|every:[1-9]\d*")
 
 
@@ -223,14 +226,13 @@ def _check_schedule(stage: Stage, key: str) -> Iterable[Problem]:
 
 
 def _check_regularizer(regularizer: Regularizer) -> Iterable[Problem]:
-    if regularizer.name == "none" and regularizer.strength > 0:
-        yield Problem(
-            key="regularizer.strength", value=regularizer.strength, message="has no effect with regularizer=none"
-        )
-    if regularizer.name == "l2sp" and regularizer.strength == 0:
-        yield Problem(
-            key="regularizer.strength", value=regularizer.strength, message="regularizer=l2sp needs one above 0"
-        )
+    name, strength = regularizer.name, regularizer.strength
+    if name not in WITH_STRENGTH and strength > 0:
+        yield Problem(key="regularizer.strength", value=strength, message=f"has no effect with regularizer={name}")
+    if name in WITH_STRENGTH and strength == 0:
+        yield Problem(key="regularizer.strength", value=strength, message=f"regularizer={name} needs one above 0")
+    if name == "replay" and strength >= 1:
+        yield Problem(key="regularizer.strength", value=strength, message="is a share of the loss: must be below 1")
 
 
 def _check_probe(config: ProbeConfig) -> Iterable[Problem]:
@@ -306,7 +308,15 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
         yield Problem(
             key="trainer.micro_batch", value=micro, message=f"is larger than stage.batch_size={config.stage.batch_size}"
         )
-    if config.optimizer.name == "adamw" and len(config.optimizer.betas) != 2:
+    if config.regularizer.name in ("ewc", "replay") and not (
+        config.regularizer.text or config.checkpoint.pretraining_text
+    ):
+        yield Problem(
+            key="regularizer.text",
+            value=None,
+            message=f"regularizer={config.regularizer.name} needs a text: this checkpoint's family names none",
+        )
+    if config.optimizer.name != "sgd" and len(config.optimizer.betas) != 2:
         yield Problem(key="optimizer.betas", value=list(config.optimizer.betas), message="must be two numbers")
     for beta in config.optimizer.betas:
         if not 0 <= beta < 1:

@@ -16,7 +16,15 @@ import torch
 
 from pretune.evaluation.layout import Batch, Branching, Layout
 from pretune.evaluation.prefix import Prefix, group_by_prefix, read_prefix
-from pretune.modeling import agrees, context_length, has_plain_head, input_device, relative_difference, text_config
+from pretune.modeling import (
+    agrees,
+    context_length,
+    has_plain_head,
+    input_device,
+    is_out_of_memory,
+    relative_difference,
+    text_config,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -340,14 +348,6 @@ def score_layout(
         if on_rows is not None:
             on_rows(len(layout.lengths) - len(rows))
     return result
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that the device or the machine has no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return any(sign in text for sign in ("out of memory", "can't allocate memory", "alloc_failed"))
 
 
 def release_memory() -> None:

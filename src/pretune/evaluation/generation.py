@@ -17,12 +17,11 @@ from pretune.evaluation.forward import (
     Progress,
     evaluating,
     find_capabilities,
-    is_out_of_memory,
     release_memory,
 )
 from pretune.evaluation.likelihood import separator_id, with_max_length
 from pretune.evaluation.prefix import Prefix, group_by_prefix, growing_cache, read_prefix
-from pretune.modeling import input_device
+from pretune.modeling import input_device, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

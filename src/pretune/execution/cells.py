@@ -144,7 +144,14 @@ def list_cells(job: Job, study: Study, hashes: ContentHashes) -> JobCells:
     if isinstance(config, EvaluateConfig):
         return JobCells(job=job, base=base)
     task_content = hashes.rows(config.task)
-    request = train_request(config, checkpoint_content=content, task_content=task_content)
+    text = job.regularizer_text
+    request = train_request(
+        config,
+        checkpoint_content=content,
+        task_content=task_content,
+        text=text,
+        text_content=hashes.rows(text) if text is not None else None,
+    )
     train = Cell("train", "tuned", name_train_cell(config), request)
     tuned = _evaluate_cells(job, tuned_weights(train.key), "tuned", train.name, hashes)
     return JobCells(job=job, base=base, train=train, tuned=tuned)

@@ -34,6 +34,12 @@ class Job:
     overrides: tuple[str, ...] = ()
 
     @property
+    def regularizer_text(self) -> Task | None:
+        """The task with the pre-training text that the regularizer of a training reads, if it reads one."""
+        name = name_regularizer_text(self.config) if isinstance(self.config, TrainConfig) else None
+        return self.tasks[name] if name is not None else None
+
+    @property
     def command(self) -> str:
         """The shell command that runs this job alone."""
         return shlex.join(["python", f"{self.script}.py", *self.overrides])
@@ -71,6 +77,24 @@ class Evaluation:
     shots: int
 
 
+def name_regularizer_text(config: TrainConfig) -> str | None:
+    """Name of the task whose training split the regularizer reads; ``None`` for a regularizer without text."""
+    if config.regularizer.name not in ("ewc", "replay"):
+        return None
+    return config.regularizer.text or config.checkpoint.pretraining_text
+
+
+def check_regularizer_text(config: TrainConfig, text: Task) -> None:
+    """Refuse rows that are no plain text, and a text without a training split: the other split is evaluated."""
+    if text.answer != "language":
+        raise UsageError(f"regularizer.text={text.name}: is no plain text")
+    if text.train_split is None:
+        raise UsageError(
+            f"regularizer={config.regularizer.name}: task={text.name} has no training split to read text from; "
+            f"name another with regularizer.text=…"
+        )
+
+
 def plain_text_format(task: Task) -> Format:
     """Format of language-modelling tasks: the text itself."""
     return Format(name="", separator="", templates={task.family: Template(prompt="", completion="{answer}")})
@@ -83,6 +107,9 @@ def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[s
     if config.checkpoint.pretraining_text and "pretraining" in config.eval.relations:
         text = library.task(config.checkpoint.pretraining_text)
         tasks[text.name] = with_ladder_text(text, config.checkpoint, config.cache_dir)
+    if (name := name_regularizer_text(config)) is not None:
+        tasks[name] = with_ladder_text(library.task(name), config.checkpoint, config.cache_dir)
+        check_regularizer_text(config, tasks[name])
     formats = {
         name: config.format if name == config.format.name else library.format(name) for name in config.eval.formats
     }

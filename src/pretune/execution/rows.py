@@ -34,7 +34,7 @@ def training_columns(config: TrainConfig, rows: int) -> dict[str, Any]:
         "optimizer": config.optimizer.name,
         "lr": config.optimizer.lr,
         "regularizer": config.regularizer.name,
-        "regularizer_strength": config.regularizer.strength,
+        "regularizer_strength": config.regularizer.dial,
         "seed": config.seed,
     }
 

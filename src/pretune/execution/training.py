@@ -38,6 +38,7 @@ class PreparedTraining:
     training: tuple[Example, ...]
     pool: int
     validation: tuple[Example, ...]
+    text: tuple[str, ...]
     dropped: int
     empty: int
     data: str
@@ -51,7 +52,9 @@ def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) 
     assert isinstance(config, TrainConfig)
     partition = load.partition(config.task)
     training = tuple(draw_training_rows(partition, config.task, seed=config.seed))
-    data = fingerprint(training + partition.validation)
+    source = job.regularizer_text
+    text = load(source, source.train_split).examples if source is not None and source.train_split else ()
+    data = fingerprint(training + partition.validation + text)
     identity = digest({"request": cell.request, "weights": resolved.identity, "data": data})
     return PreparedTraining(
         cell=cell,
@@ -60,6 +63,7 @@ def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) 
         training=training,
         pool=len(partition.pool),
         validation=partition.validation,
+        text=tuple(example.target for example in text),
         dropped=partition.dropped,
         empty=partition.empty,
         data=data,
@@ -89,6 +93,7 @@ def compute_training(
         config,
         training=prepared.training,
         validation=prepared.validation,
+        text=prepared.text,
         work_dir=work_dir,
         loggers=loggers,
         tokens=tokens,
@@ -146,6 +151,7 @@ def compute_training(
             "train_loss": [round(r["loss"], 6) for r in outcome.history],
             "validation_losses": outcome.validation_losses,
             "parameters": parameters,
+            "trained_parameters": outcome.trained_parameters,
             "keep_model": choose_policy(config, parameters),
         },
         provenance=collect(
@@ -153,7 +159,7 @@ def compute_training(
             outcome.threads,
             started,
             training_seconds=round(outcome.seconds, 3),
-            tokens_per_second=round(outcome.tokens_per_second, 1),
+            **outcome.describe_speed(),
             resumed_at=outcome.resumed_at,
         ),
         metrics=metrics,

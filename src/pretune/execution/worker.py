@@ -19,7 +19,7 @@ from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
 from pretune.data.token_cache import TokenCache
-from pretune.errors import ClaimLost, PretuneError
+from pretune.errors import ClaimLost, PretuneError, TrainingDiverged
 from pretune.execution.cells import Cell, JobCells
 from pretune.execution.evaluating import PreparedEvaluation, compute_evaluation, prepare_evaluation
 from pretune.execution.jobs import Job
@@ -247,6 +247,7 @@ class Worker:
             "traceback": traceback.format_exc(),
             "retry": job.command,
             "request": cell.request,
+            **({"details": error.details} if isinstance(error, TrainingDiverged) else {}),
         }
         try:
             self.study.record_failure(run_id, failure)

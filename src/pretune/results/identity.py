@@ -16,14 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretune.config.probing import PROBE_FIELDS, Probe, ProbeConfig
-from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.running import EvaluateConfig, TrainConfig, Trainer
 from pretune.config.schema import to_plain
-from pretune.config.science import HELD_OUT, Checkpoint, Format, Recipe, Stage, Task
+from pretune.config.science import HELD_OUT, Checkpoint, Format, Recipe, Regularizer, Stage, Task
 
 Request = Mapping[str, Any]
 
 TRAINING_VERSION = 1
 """Raised when training changes its numbers for an unchanged configuration."""
+FINETUNING_VERSION = 2
+"""The same for fine-tunings alone. 2: the validation loss is a mean over tokens, not over batches."""
 SCORING_VERSION = 3
 """Raised when evaluation changes its numbers for unchanged weights and rows."""
 PROBING_VERSION = 1
@@ -43,6 +45,14 @@ CHECKS_ONLY = ("path", "label_names", "labelled_splits")
 PRETRAIN_ONLY = ("sequence_length", "save_steps")
 SCHEDULE_ONLY = {"decay_ratio": "wsd"}
 """Fields of a stage that only one schedule looks at: with another one they are no part of the identity."""
+REGULARIZER_FIELDS = {
+    "ewc": ("windows", "window_length"),
+    "replay": ("window_length",),
+    "freeze": ("blocks",),
+    "lora": ("rank", "alpha", "dropout", "targets"),
+    "qlora": ("rank", "alpha", "dropout", "targets"),
+}
+"""Fields that a kind of regularizer looks at, besides its name and strength."""
 
 
 def canonical_json(value: Any) -> str:
@@ -64,6 +74,22 @@ def describe_stage(stage: Stage, *without: str) -> dict[str, Any]:
     unused = [field for field, schedule in SCHEDULE_ONLY.items() if stage.schedule != schedule]
     unused.append("warmup_steps" if stage.warmup_steps is None else "warmup_ratio")
     return _without(to_plain(stage), *without, *unused)
+
+
+def describe_regularizer(
+    regularizer: Regularizer, *, text: Task | None = None, text_content: str | None = None
+) -> dict[str, Any]:
+    """Identity of a regularizer: what its kind does not look at is left out. ``text``: its pre-training text."""
+    plain: dict[str, Any] = to_plain(regularizer)
+    described = {key: plain[key] for key in ("name", "strength", *REGULARIZER_FIELDS.get(regularizer.name, ()))}
+    if text is not None:
+        described["text"] = describe_task(text, without=EVALUATION_ONLY, content=text_content)
+    return described
+
+
+def describe_precision(trainer: Trainer) -> str:
+    """Identity of the arithmetic of a training: how bf16 weights are rounded is part of it."""
+    return f"{trainer.precision}, {trainer.rounding}" if trainer.precision == "bf16-true" else trainer.precision
 
 
 def describe_recipe(recipe: Recipe, *, content: str | None = None) -> dict[str, Any]:
@@ -133,19 +159,24 @@ def describe_format(format_: Format, task: Task, *, shots: int) -> dict[str, Any
 
 
 def train_request(
-    config: TrainConfig, *, checkpoint_content: Any = None, task_content: str | None = None
+    config: TrainConfig,
+    *,
+    checkpoint_content: Any = None,
+    task_content: str | None = None,
+    text: Task | None = None,
+    text_content: str | None = None,
 ) -> dict[str, Any]:
-    """Request of a train cell. Evaluation settings are never part of it."""
+    """Request of a train cell. Evaluation settings are never part of it. ``text``: what the regularizer reads."""
     return {
         "kind": "train",
-        "training_version": TRAINING_VERSION,
+        "training_version": FINETUNING_VERSION,
         "checkpoint": describe_checkpoint(config.checkpoint, content=checkpoint_content),
         "task": describe_task(config.task, without=EVALUATION_ONLY, content=task_content),
         "format": describe_format(config.format, config.task, shots=0),
         "stage": describe_stage(config.stage, *PRETRAIN_ONLY),
         "optimizer": _without(to_plain(config.optimizer), "fused"),
-        "regularizer": to_plain(config.regularizer),
-        "precision": config.trainer.precision,
+        "regularizer": describe_regularizer(config.regularizer, text=text, text_content=text_content),
+        "precision": describe_precision(config.trainer),
         "seed": config.seed,
     }
 

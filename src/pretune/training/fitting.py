@@ -15,7 +15,10 @@ import lightning.pytorch as pl
 import torch
 
 from pretune.config.running import Trainer
+from pretune.training.adapters import find_blocks
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.resume import StepCheckpoint
+from pretune.training.stopping import StopRequest, heeding_termination
 
 SMALL_MODEL = 5_000_000
 """Below so many parameters one thread is as fast as several, and far faster beside another busy process."""
@@ -57,12 +60,17 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     loggers: Sequence[Any] = (),
 ) -> None:
-    """Train ``module`` over ``steps`` (one iteration per epoch), validating after each epoch."""
-    with quiet_lightning():
+    """Train ``module`` over ``steps`` (one iteration per epoch), validating after each epoch.
+
+    ``precision`` ``bf16-true`` expects weights that are bf16 already (see :func:`weights_in_bf16`). A SIGTERM is obeyed
+    by a :class:`~pretune.training.resume.StepCheckpoint` among the callbacks once it has saved, else at the end.
+    """
+    stop = next((callback.stop for callback in callbacks if isinstance(callback, StepCheckpoint)), StopRequest())
+    with quiet_lightning(), heeding_termination(stop):
         engine = pl.Trainer(
             accelerator=trainer.accelerator,
             devices=1,
-            precision=precision,
+            precision="32-true" if precision == "bf16-true" else precision,
             max_epochs=epochs,
             logger=list(loggers) or False,
             callbacks=list(callbacks),
@@ -74,18 +82,72 @@ def fit(
             use_distributed_sampler=False,
             inference_mode=True,
         )
-        with interrupting(engine):
+        with interrupting(engine, stop):
             batches = FixedBatches(validation) if validation else None
             engine.fit(module, train_dataloaders=steps, val_dataloaders=batches)
 
 
 @contextlib.contextmanager
-def interrupting(engine: Any) -> Iterator[None]:
-    """Turn the exit that Lightning makes of Ctrl-C back into :class:`KeyboardInterrupt`, and heed signals again."""
+def weights_in_bf16(model: torch.nn.Module, precision: str) -> Iterator[None]:
+    """Keep the trained weights in bf16 in the body where ``precision`` is ``bf16-true``; in fp32 again afterwards.
+
+    Only the weights: buffers such as the frequencies of rotary embeddings stay exact.
+    """
+    if precision != "bf16-true":
+        yield
+        return
+    wide = [parameter for parameter in model.parameters() if parameter.dtype == torch.float32]
+    for parameter in wide:
+        parameter.data = parameter.data.bfloat16()
+    try:
+        yield
+    finally:
+        for parameter in wide:
+            parameter.data, parameter.grad = parameter.data.float(), None
+
+
+def computing_in(precision: str, module: torch.nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """The autocast context in which Lightning runs a training of this ``precision``."""
+    device = next(module.parameters()).device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+@contextlib.contextmanager
+def recomputing_activations(model: Any, trainer: Trainer) -> Iterator[None]:
+    """Recompute the activations of each block in the backward pass, in the body, if ``trainer`` asks for it."""
+    if trainer.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if trainer.activation_checkpointing:
+            model.gradient_checkpointing_disable()
+
+
+@contextlib.contextmanager
+def compiled_blocks(model: Any, trainer: Trainer) -> Iterator[None]:
+    """Run compiled blocks in the body if ``trainer`` asks for it.
+
+    Each block is compiled by itself, with sizes left open: one compilation serves all blocks, lengths and later cells.
+    """
+    blocks = find_blocks(model)[1] if trainer.compile else ()
+    for block in blocks:
+        block.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block._compiled_call_impl = None  # torch has no public way back
+
+
+@contextlib.contextmanager
+def interrupting(engine: Any, stop: StopRequest) -> Iterator[None]:
+    """Turn the exits that Lightning makes of signals back into what they are, and heed signals again."""
     handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     try:
         yield
     except SystemExit:
+        stop.obey()
         if engine.interrupted:
             raise KeyboardInterrupt from None
         raise

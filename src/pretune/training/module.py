@@ -1,14 +1,15 @@
 """The Lightning module of every training stage: next-token prediction on supervised positions.
 
 One Lightning batch is one optimizer step. Its loss is the sum over all supervised tokens of the step divided by
-their number, whatever the micro-batches: one row at a time with accumulation over eight gives the gradients of
-eight rows at once (means of means would weight short answers more).
+their number, whatever the micro-batches and processes: one row at a time with accumulation over eight gives the
+gradients of eight rows at once (means of means would weight short answers more).
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -17,9 +18,12 @@ import torchmetrics
 
 from pretune.config.science import Optimizer, Stage
 from pretune.errors import TrainingDiverged
-from pretune.modeling import has_plain_head, logits_at
+from pretune.modeling import has_plain_head
+from pretune.training.distributed import is_first_process, sum_gradients, sum_over_processes
+from pretune.training.losses import count_right, sum_cross_entropy
 from pretune.training.optimizers import build_optimizer
 from pretune.training.regularizers import Regularization
+from pretune.training.rounding import RoundedUpdates
 from pretune.training.schedules import factor_at
 from pretune.training.steps import MicroBatch, StepBatch
 
@@ -29,12 +33,19 @@ if TYPE_CHECKING:
 FLUSH_STEPS = 10
 """Steps between transfers of logged values from the device: a transfer each step would wait for the device."""
 
+EXPLODED = 10.0
+"""A loss so many times that of a uniform guess (the logarithm of the vocabulary) has exploded."""
+
+REMEMBERED = 20
+"""Steps before a divergence whose losses and gradient norms its record holds."""
+
 
 class CausalLanguageModeling(pl.LightningModule):
     """Trains ``model`` by the stage's schedule; ``first_step`` > 0 continues an interrupted training.
 
-    ``history`` holds one record per optimizer step (step, loss, lr, gradient_norm, seconds, tokens), and
-    ``validation_losses`` one mean loss in nats per supervised token for each finished epoch.
+    ``history`` holds one record per optimizer step (step, loss, lr, gradient_norm, seconds, tokens, computed: positions
+    with padding), and ``validation_losses`` one mean loss in nats per supervised token for each finished epoch.
+    ``describe_step`` says what a step (from 0) learnt, for the record of a divergence.
     """
 
     def __init__(
@@ -46,6 +57,8 @@ class CausalLanguageModeling(pl.LightningModule):
         total_steps: int,
         first_step: int = 0,
         regularization: Regularization | None = None,
+        rounding: str | None = None,
+        describe_step: Callable[[int], dict[str, Any]] = lambda step: {},
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -53,35 +66,40 @@ class CausalLanguageModeling(pl.LightningModule):
         self.plain_head = has_plain_head(model)
         self.stage = stage
         self.optimizer_config = optimizer
+        self.rounding = rounding
+        self.describe_step = describe_step
         self.regularization = regularization or Regularization()
         self.total_steps = total_steps
         self.step = first_step
         self.history: list[dict[str, float]] = []
         self.validation_losses: list[float] = []
-        self.validation_mean = torchmetrics.MeanMetric(nan_strategy="disable")  # the default leaves NaN out
-        self._pending: list[tuple[int, torch.Tensor, torch.Tensor, float, int]] = []
+        # Sums, over all processes: MeanMetric leaves NaN out by default, and without that strategy ignores its weights.
+        names = ("loss", "right", "tokens")
+        self.validation_sums: Any = torch.nn.ModuleDict({name: torchmetrics.SumMetric("disable") for name in names})
+        self._pending: list[tuple[dict[str, float], torch.Tensor]] = []
         self._clock = time.perf_counter()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimizer; the schedule is applied in :meth:`training_step`."""
+        if self.rounding is not None:
+            return RoundedUpdates(self.optimizer_config, self.model.parameters(), rounding=self.rounding)
         return build_optimizer(self.optimizer_config, self.model.parameters())
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
         """Move the tensors of a step."""
-        moved = [{name: value.to(device, non_blocking=True) for name, value in m.items()} for m in batch.micro_batches]
-        return StepBatch(micro_batches=moved, tokens=batch.tokens, positions=batch.positions)
+        moved = [
+            {
+                name: value.to(device, non_blocking=True) if torch.is_tensor(value) else value
+                for name, value in m.items()
+            }
+            for m in batch.micro_batches
+        ]
+        replay = self.transfer_batch_to_device(batch.replay, device, dataloader_idx) if batch.replay else None
+        return batch._replace(micro_batches=moved, replay=replay)
 
     def sum_loss(self, batch: MicroBatch) -> torch.Tensor:
         """Summed cross-entropy in nats over the supervised positions of a micro-batch (fp32)."""
-        logits = logits_at(
-            self.model,
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["rows"],
-            batch["columns"],
-            plain_head=self.plain_head,
-        )
-        return torch.nn.functional.cross_entropy(logits.float(), batch["targets"], reduction="sum")
+        return sum_cross_entropy(self.model, batch, plain_head=self.plain_head)
 
     def on_train_start(self) -> None:
         """Start the clock of tokens per second."""
@@ -94,18 +112,42 @@ class CausalLanguageModeling(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for micro_batch in batch.micro_batches:
-            loss = self.sum_loss(micro_batch) / batch.tokens
-            self.manual_backward(loss)
-            total += loss.detach()
+        losses = self.accumulate(batch)
+        if self.regularization.ascend():
+            torch.clear_autocast_cache()  # or the second pass would compute with the weights of the first
+            optimizer.zero_grad(set_to_none=True)
+            self.accumulate(batch)
+            self.regularization.descend()
         self.regularization.add_gradient()
         norm = self.clip_gradient_norm()
         optimizer.step()
         self.step += 1
-        self._pending.append((self.step, total, norm, lr, batch.positions))
+        record = {
+            "step": float(self.step),
+            "lr": lr,
+            "tokens": float(batch.positions),
+            "computed": float(batch.computed),
+        }
+        self._pending.append((record, torch.cat([losses, norm.reshape(1).to(losses)])))
         if self.step % FLUSH_STEPS == 0 or self.step == self.total_steps:
             self.flush_history()
+
+    def accumulate(self, batch: StepBatch) -> torch.Tensor:
+        """Add the gradients of a step, summed over all processes; return the mean losses of rows and replayed text [2].
+
+        Replayed text weighs ``replay_share`` of the loss, the task's rows the rest. What is returned is this process's
+        part of the means.
+        """
+        share = self.regularization.replay_share if batch.replay else 0.0
+        losses = torch.zeros(2, device=self.device)
+        for index, (part, weight) in enumerate(((batch, 1.0 - share), (batch.replay, share))):
+            for micro_batch in part.micro_batches if part else ():
+                assert part is not None
+                loss = self.sum_loss(micro_batch) / part.tokens
+                self.manual_backward(loss * weight if share else loss)
+                losses[index] += loss.detach()
+        sum_gradients(self.model.parameters())
+        return losses
 
     def clip_gradient_norm(self) -> torch.Tensor:
         """Clip the gradient's norm in place; return the norm before.
@@ -116,58 +158,89 @@ class CausalLanguageModeling(pl.LightningModule):
         return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
 
     def flush_history(self) -> None:
-        """Move logged values to the host, check that they are finite, and hand them to the loggers."""
+        """Move logged values to the host, check that they are sound, and hand them to the loggers."""
         if not self._pending:
             return
+        measured = torch.stack([values for _, values in self._pending])  # [steps, 3]
+        measured[:, :2] = sum_over_processes(measured[:, :2])
+        rows = measured.tolist()
         now = time.perf_counter()
         seconds = (now - self._clock) / len(self._pending)
         self._clock = now
-        for step, loss, norm, lr, positions in self._pending:
-            record = {
-                "step": float(step),
-                "loss": float(loss),
-                "lr": lr,
-                "gradient_norm": float(norm),
-                "seconds": seconds,
-                "tokens": float(positions),
-            }
-            if not (math.isfinite(record["loss"]) and math.isfinite(record["gradient_norm"])):
-                recent = [f"{past['gradient_norm']:.3g}" for past in self.history[-5:]]
-                raise TrainingDiverged(
-                    f"step {step} of {self.total_steps}: loss {record['loss']}, "
-                    f"gradient norm {record['gradient_norm']} "
-                    f"(norms before: {', '.join(recent) or 'none'}; optimizer.lr={self.optimizer_config.lr:g})"
-                )
+        for (record, _), (loss, text_loss, norm) in zip(self._pending, rows, strict=True):
+            record |= {"loss": loss, "gradient_norm": norm, "seconds": seconds}
+            if self.regularization.replay_share:
+                record["text_loss"] = text_loss
+            self.check_soundness(record)
             self.history.append(record)
-            self._log(
-                step,
-                {
-                    "train/loss": record["loss"],
-                    "train/lr": lr,
-                    "train/gradient_norm": record["gradient_norm"],
-                    "train/tokens_per_second": positions / max(seconds, 1e-9),
-                },
-            )
+            values = {
+                "train/loss": loss,
+                "train/lr": record["lr"],
+                "train/gradient_norm": norm,
+                "train/tokens_per_second": record["tokens"] / max(seconds, 1e-9),
+            }
+            if "text_loss" in record:
+                values["train/text_loss"] = text_loss
+            self._log(int(record["step"]), values)
         self._pending.clear()
+        self.report_lost_updates()
+
+    def check_soundness(self, record: dict[str, float]) -> None:
+        """Raise :class:`TrainingDiverged`, telling all about the step, for a loss that is not finite or exploded."""
+        values = [record[name] for name in ("loss", "text_loss", "gradient_norm") if name in record]
+        limit = EXPLODED * math.log(self.model.get_input_embeddings().weight.shape[0])
+        if all(map(math.isfinite, values)) and record["loss"] <= limit:
+            return
+        step, before = int(record["step"]), self.history[-REMEMBERED:]
+        norms = ", ".join(f"{past['gradient_norm']:.3g}" for past in before[-5:])
+        exploded = f"; exploded: above {limit:.0f}" if math.isfinite(record["loss"]) else ""
+        raise TrainingDiverged(
+            f"step {step} of {self.total_steps}: loss {record['loss']}, "
+            f"gradient norm {record['gradient_norm']}{exploded} "
+            f"(norms before: {norms or 'none'}; optimizer.lr={self.optimizer_config.lr:g})",
+            details={
+                "step": step,
+                "total_steps": self.total_steps,
+                "loss": str(record["loss"]),
+                "gradient_norm": str(record["gradient_norm"]),
+                "losses_before": [past["loss"] for past in before],
+                "gradient_norms_before": [past["gradient_norm"] for past in before],
+                **self.describe_step(step - 1),
+            },
+        )
+
+    def report_lost_updates(self) -> None:
+        """Log the share of updates that rounding swallowed since the last report, where that is measured."""
+        optimizer = getattr(self.optimizers(), "optimizer", None) if self._trainer else None
+        if isinstance(optimizer, RoundedUpdates) and (share := optimizer.take_lost_share()) is not None:
+            self.history[-1]["lost_updates"] = share
+            self._log(self.step, {"train/lost_updates": share})
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Add one batch to the validation loss."""
+        """Add one batch to the validation loss and to the share of tokens the model would have chosen itself."""
         for micro_batch in batch.micro_batches:
             tokens = micro_batch["targets"].numel()
             if tokens:
-                self.validation_mean.update(self.sum_loss(micro_batch) / tokens, weight=tokens)
+                loss, right = count_right(self.model, micro_batch, plain_head=self.plain_head)
+                for name, value in (("loss", loss), ("right", right), ("tokens", float(tokens))):
+                    self.validation_sums[name].update(value)
 
     def on_validation_epoch_end(self) -> None:
-        """Record the validation loss of the epoch."""
-        loss = float(self.validation_mean.compute())
-        self.validation_mean.reset()
+        """Record the validation loss of the epoch, over all processes."""
+        sums = {name: float(metric.compute()) for name, metric in self.validation_sums.items()}
+        for metric in self.validation_sums.values():
+            metric.reset()
+        loss, accuracy = (sums[name] / max(sums["tokens"], 1.0) for name in ("loss", "right"))
         self.flush_history()
         self._clock = time.perf_counter()
         if not math.isfinite(loss):
             raise TrainingDiverged(f"step {self.step} of {self.total_steps}: validation loss {loss}")
         self.validation_losses.append(loss)
-        self._log(self.step, {"validation/loss": loss})
+        perplexity = math.exp(min(loss, 700.0))
+        values = {"loss": loss, "perplexity": perplexity, "token_accuracy": accuracy}
+        self._log(self.step, {f"validation/{name}": value for name, value in values.items()})
 
     def _log(self, step: int, values: dict[str, float]) -> None:
-        for logger in self.loggers:
-            logger.log_metrics({**values, "trainer/step": step}, step=step)
+        if is_first_process():
+            for logger in self.loggers if self._trainer else ():
+                logger.log_metrics({**values, "trainer/step": step}, step=step)

@@ -14,7 +14,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from pretune.training.distributed import is_first_process
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ class TrainingState:
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     random: torch.Tensor
+    device_random: torch.Tensor | None = None
+    micro_batch: int | None = None
+    packed: bool | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
 
@@ -41,6 +46,44 @@ def save_state(path: Path, state: TrainingState) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force a rename to the disk: after a power cut the folder must name the new file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_room(path: Path, *, needed: int, limit: float | None) -> bool:
+    """Delete the oldest step checkpoints of other cells until ``needed`` bytes fit into ``limit`` gigabytes.
+
+    ``path`` is ``<work folder>/<cell>/step.ckpt``; while it is replaced, the old and the new one exist. Returns
+    whether they fit: a cell whose checkpoint was deleted starts from the beginning.
+    """
+    if limit is None:
+        return True
+    room = limit * 1e9 - 2 * needed
+    others = [other for other in path.parent.parent.glob(f"*/{FILE_NAME}") if other != path]
+    sizes = {other: other.stat().st_size for other in sorted(others, key=lambda item: item.stat().st_mtime)}
+    for other in list(sizes):
+        if sum(sizes.values()) <= room:
+            break
+        log.warning("step checkpoint %s deleted: trainer.save_gigabytes=%g", other, limit)
+        other.unlink(missing_ok=True)
+        del sizes[other]
+    return sum(sizes.values()) <= room
+
+
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What a training changes of a model: all of it, or only the trained weights where others are frozen."""
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    if len(trained) == sum(1 for _ in model.parameters()):
+        return model.state_dict()
+    return trained
 
 
 def load_state(path: Path) -> TrainingState | None:
@@ -59,15 +102,20 @@ def load_state(path: Path) -> TrainingState | None:
         return None
 
 
-def capture_state(module: CausalLanguageModeling) -> TrainingState:
+def capture_state(
+    module: CausalLanguageModeling, *, micro_batch: int | None = None, packed: bool | None = None
+) -> TrainingState:
     """State of a training between two steps. Its tensors are the module's own, not copies."""
     module.flush_history()
     optimizer: Any = module.optimizers()
     return TrainingState(
         step=module.step,
-        model=module.model.state_dict(),
+        model=trained_weights(module.model),
         optimizer=optimizer.optimizer.state_dict(),
         random=torch.get_rng_state(),
+        device_random=torch.cuda.get_rng_state(module.device) if module.device.type == "cuda" else None,
+        micro_batch=micro_batch,
+        packed=packed,
         history=module.history,
         validation_losses=module.validation_losses,
     )
@@ -76,25 +124,56 @@ def capture_state(module: CausalLanguageModeling) -> TrainingState:
 class StepCheckpoint(pl.Callback):
     """Saves the training state every ``seconds`` seconds, always between two optimizer steps.
 
-    Never after the last step of an epoch: the validation that follows would be lost on resuming.
+    After the last step of an epoch it waits for the validation, which would be lost on resuming; after the very last
+    one it saves only if ``at_the_end`` says that a finished training can be taken up again. When ``stop`` is made (by
+    SIGTERM) it saves at once and obeys. ``gigabytes`` bounds all step checkpoints of the study; one that does not fit
+    is not written. ``micro_batch`` and ``packed`` are kept so that a resumption repeats the arithmetic.
     """
 
-    def __init__(self, folder: Path, *, seconds: float, steps_per_epoch: int, name: str = FILE_NAME) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seconds: float,
+        steps_per_epoch: int,
+        name: str = FILE_NAME,
+        at_the_end: bool = False,
+        gigabytes: float | None = None,
+        micro_batch: int | None = None,
+        packed: bool | None = None,
+    ) -> None:
         self.path = folder / name
         self.seconds = seconds
         self.steps_per_epoch = steps_per_epoch
+        self.at_the_end = at_the_end
+        self.stop = StopRequest()
+        self.gigabytes = gigabytes
+        self.micro_batch = micro_batch
+        self.packed = packed
         self._last = time.monotonic()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         """Save when the last checkpoint is old enough."""
-        due = time.monotonic() - self._last >= self.seconds
-        if due and pl_module.step % self.steps_per_epoch:
-            self.save(pl_module)
+        if pl_module.step % self.steps_per_epoch:
+            self._save_when_due(pl_module)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save after an epoch when the last checkpoint is old enough."""
+        if self.at_the_end or pl_module.step < pl_module.total_steps:
+            self._save_when_due(pl_module)
+
+    def _save_when_due(self, module: CausalLanguageModeling) -> None:
+        if self.stop.made or time.monotonic() - self._last >= self.seconds:
+            self.save(module)
+            self.stop.obey()
 
     def save(self, module: CausalLanguageModeling) -> None:
         """Save now."""
-        save_state(self.path, capture_state(module))
         self._last = time.monotonic()
+        state = capture_state(module, micro_batch=self.micro_batch, packed=self.packed)
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in state.model.values()) * 3  # and two moments
+        if is_first_process() and make_room(self.path, needed=needed, limit=self.gigabytes):
+            save_state(self.path, state)
 
 
 class RestoreState(pl.Callback):
@@ -107,6 +186,8 @@ class RestoreState(pl.Callback):
         """Restore optimizer, random generator and history."""
         pl_module.optimizers().optimizer.load_state_dict(self.state.optimizer)
         torch.set_rng_state(self.state.random)
+        if self.state.device_random is not None and pl_module.device.type == "cuda":
+            torch.cuda.set_rng_state(self.state.device_random, pl_module.device)
         pl_module.history = list(self.state.history)
         pl_module.validation_losses = list(self.state.validation_losses)
 

@@ -8,27 +8,42 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from pretune.data.encoding import Encoded
 from pretune.errors import DataError
+from pretune.training.packing import row_offsets
 
-MicroBatch = dict[str, torch.Tensor]
-"""``input_ids`` and ``attention_mask`` [rows, length]; ``rows``, ``columns`` and ``targets`` [supervised]: the
-positions whose next token is learnt, and that token."""
+MicroBatch = dict[str, Any]
+"""``input_ids`` [rows, length], padded on the right; ``rows``, ``columns`` and ``targets`` [supervised]: the positions
+whose next token is learnt, and that token. Packed rows lie one after another in a single one, with ``position_ids``
+[1, length] that restart, ``lengths`` (numbers) and ``offsets`` [rows + 1] (see :mod:`pretune.training.packing`).
+
+Padding needs no mask: it stands to the right of every token, and attention looks to the left."""
 
 
 class StepBatch(NamedTuple):
-    """All rows of one optimizer step: a tuple, because Lightning takes batches apart and rebuilds them."""
+    """All rows of one optimizer step: a tuple, because Lightning takes batches apart and rebuilds them.
+
+    Where several processes share a step, ``micro_batches`` are this process's own, the numbers those of all.
+    """
 
     micro_batches: list[MicroBatch]
     tokens: int
     """Supervised tokens, over which the loss is a mean."""
     positions: int
     """Tokens processed, padding not counted."""
+    replay: StepBatch | None = None
+    """Pre-training text that is learnt in the same step."""
+
+    @property
+    def computed(self) -> int:
+        """Positions that this process's forward passes compute, padding counted."""
+        own: int = sum(micro["input_ids"].numel() for micro in self.micro_batches)
+        return own + (self.replay.computed if self.replay else 0)
 
 
 class EpochSteps:
@@ -48,6 +63,9 @@ class EpochSteps:
         pad_id: int,
         micro_batch: int | None,
         start_step: int = 0,
+        packed: bool = False,
+        part: tuple[int, int] = (0, 1),
+        replay: Callable[[int], Sequence[Encoded]] | None = None,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
@@ -55,6 +73,9 @@ class EpochSteps:
         self.seed = seed
         self.pad_id = pad_id
         self.micro_batch = micro_batch or batch_size
+        self.packed = packed
+        self.part = part
+        self.replay = replay
         self.steps_per_epoch = -(-len(rows) // batch_size)
         self.total_steps = self.steps_per_epoch * epochs
         self._next = start_step
@@ -76,15 +97,33 @@ class EpochSteps:
         for step in range(first, self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             self._next += 1
-            yield make_step([self.rows[index] for index in chosen], pad_id=self.pad_id, micro_batch=self.micro_batch)
+            batch = self._make([self.rows[index] for index in chosen])
+            if self.replay is not None:
+                batch = batch._replace(replay=self._make(self.replay(epoch * self.steps_per_epoch + step)))
+            yield batch
+
+    def _make(self, rows: Sequence[Encoded]) -> StepBatch:
+        return make_step(rows, pad_id=self.pad_id, micro_batch=self.micro_batch, packed=self.packed, part=self.part)
+
+    def rows_of(self, step: int) -> list[int]:
+        """Indices of the rows that the optimizer step ``step`` (from 0, over all epochs) learns."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        return self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
 
 
-def make_step(rows: Sequence[Encoded], *, pad_id: int, micro_batch: int) -> StepBatch:
-    """Sort the rows of one step by length, split them into micro-batches and turn those into tensors."""
+def make_step(
+    rows: Sequence[Encoded], *, pad_id: int, micro_batch: int, packed: bool = False, part: tuple[int, int] = (0, 1)
+) -> StepBatch:
+    """Sort the rows of one step by length, split them into micro-batches and turn those into tensors.
+
+    ``part`` (rank, world size) is the process whose rows are wanted: every world-size-th of them, so that all
+    processes get like lengths.
+    """
     ordered = sorted(rows, key=lambda row: -len(row.ids))
-    parts = [ordered[start : start + micro_batch] for start in range(0, len(ordered), micro_batch)]
+    own = ordered[part[0] :: part[1]]
+    parts = [own[start : start + micro_batch] for start in range(0, len(own), micro_batch)]
     return StepBatch(
-        micro_batches=[collate(part, pad_id=pad_id) for part in parts],
+        micro_batches=[pack(part) if packed else collate(part, pad_id=pad_id) for part in parts],
         tokens=sum(len(row.supervised()) for row in rows),
         positions=sum(len(row.ids) for row in rows),
     )
@@ -96,21 +135,36 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> MicroBatch:
     The token at ``p`` is predicted at ``p − 1``; the first token of a row has no prediction.
     """
     length = max(len(row.ids) for row in rows)
-    input_ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    attention_mask = torch.zeros((len(rows), length), dtype=torch.long)
-    supervised: list[tuple[int, int, int]] = []
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        attention_mask[index, : len(row.ids)] = 1
-        supervised += [(index, position - 1, row.ids[position]) for position in row.supervised()]
-    where = torch.tensor(supervised, dtype=torch.long).reshape(-1, 3)
+    padded = [[*row.ids, *[pad_id] * (length - len(row.ids))] for row in rows]
+    supervised = [
+        (index, position - 1, row.ids[position]) for index, row in enumerate(rows) for position in row.supervised()
+    ]
+    return {"input_ids": torch.tensor(padded), **describe_supervised(supervised)}
+
+
+def pack(rows: Sequence[Encoded]) -> MicroBatch:
+    """Put rows one after another into one sequence without padding, and list their supervised positions."""
+    lengths = [len(row.ids) for row in rows]
+    offsets = row_offsets(lengths)
+    starts = offsets.tolist()
+    supervised = [
+        (0, start + position - 1, row.ids[position])
+        for start, row in zip(starts, rows, strict=False)
+        for position in row.supervised()
+    ]
     return {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "rows": where[:, 0],
-        "columns": where[:, 1],
-        "targets": where[:, 2],
+        "input_ids": torch.tensor([[token for row in rows for token in row.ids]]),
+        "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+        "lengths": lengths,
+        "offsets": offsets,
+        **describe_supervised(supervised),
     }
+
+
+def describe_supervised(where: Sequence[tuple[int, int, int]]) -> MicroBatch:
+    """Tensors of (row, column, target) triples."""
+    table = torch.tensor(where, dtype=torch.long).reshape(-1, 3)
+    return {"rows": table[:, 0], "columns": table[:, 1], "targets": table[:, 2]}
 
 
 def make_window_step(input_ids: torch.Tensor, *, micro_batch: int | None = None) -> StepBatch:
@@ -122,7 +176,6 @@ def make_window_step(input_ids: torch.Tensor, *, micro_batch: int | None = None)
         batches.append(
             {
                 "input_ids": part,
-                "attention_mask": torch.ones_like(part),
                 "rows": row.reshape(-1),
                 "columns": column.reshape(-1),
                 "targets": part[:, 1:].reshape(-1),
