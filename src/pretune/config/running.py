@@ -182,6 +182,14 @@ class PublishedTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What report.py writes."""
+
+    format: str = option("page", help="page; paper: figures for a paper, too (PDF, SVG)", choices=("page", "paper"))
+    width: float = option(5.5, help="width of the figures for a paper, in inches", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig(Common):
     """``report.py``: from the table of results to a page."""
 
@@ -196,3 +204,5 @@ class ReportConfig(Common):
         scientific=False,
     )
     published: PublishedTable = option(factory=PublishedTable, help="results that others published")
+    report: Layout = option(factory=Layout, help="what is written")
+    logger: Logger = option(factory=Logger, help="logger that gets the tables as one summary run")

@@ -36,8 +36,19 @@ def run_report(composed: Any) -> int:
     from pretune.report import write_report
 
     files = write_report(
-        source.table, study.root / "report", title=source.title, primary=source.primary, study=source.facts
+        source.table,
+        study.root / "report",
+        title=source.title,
+        primary=source.primary,
+        study=source.facts,
+        paper_width=config.report.width if config.report.format == "paper" else None,
     )
+    if config.logger.name != "none":
+        from pretune.report.tracked import track_report
+
+        track_report(
+            files, config.logger, study.root, name=study.root.name, cells=int(source.table["run_id"].nunique())
+        )
     results = study.root / "report" / "results.csv"
     source.table.to_csv(results, index=False)
     sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({len(source.table):,} rows)\n")

@@ -61,6 +61,11 @@ class Overview:
         return min(200.0, 16 + 7.4 * max(len(row.name) for row in self.rows))
 
     @property
+    def width(self) -> float:
+        """Width of the drawing."""
+        return WIDTH
+
+    @property
     def height(self) -> float:
         """Height of the drawing."""
         return TOP + ROW * len(self.rows) + BOTTOM

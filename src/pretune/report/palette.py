@@ -21,3 +21,14 @@ def assign_colours(headline: pd.DataFrame) -> dict[str, int]:
             colours[task] = used % COLOURS
             used += 1
     return colours
+
+
+INK = ("#0063a6", "#b84a00", "#007a5a", "#a23f7c", "#846000", "#5a4fcf", "#00778a", "#5c5f66")
+"""The colours on paper: those of the style sheet in its light theme."""
+
+SOFT, BETTER, WORSE = "#57606a", (0, 99, 166), (190, 84, 0)
+
+
+def ink(colour: int) -> str:
+    """Return a colour of the palette for paper; a negative one means none of them."""
+    return INK[colour % COLOURS] if colour >= 0 else SOFT

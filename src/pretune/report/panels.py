@@ -94,6 +94,11 @@ class Panel:
         return self.height - BOTTOM
 
     @property
+    def top(self) -> float:
+        """Vertical place of the top of the plot."""
+        return TOP
+
+    @property
     def end(self) -> float:
         """Right edge of the plot."""
         return self.width - self.right
@@ -114,7 +119,7 @@ def draw_panel(panel: Panel) -> Markup:
         _draw_floor(panel),
         _draw_level(panel),
     ]
-    labels = _place_labels(panel)
+    labels = place_labels(panel)
     inner += [_draw_series(panel, number, labels.get(number)) for number in range(len(panel.curves))]
     label = f"{panel.title}: {panel.subtitle}; values are in the tables"
     return element("svg", *inner, viewBox=f"0 0 {panel.width:g} {panel.height:g}", role="img", aria_label=label,
@@ -282,7 +287,7 @@ def _draw_curve(panel: Panel, curve: Curve) -> list[Markup]:
     return parts
 
 
-def _place_labels(panel: Panel) -> dict[int, tuple[float, str]]:
+def place_labels(panel: Panel) -> dict[int, tuple[float, str]]:
     """Find a height for the label at the end of each curve, at least :data:`LABEL_STEP` apart, inside the plot.
 
     Curves without a label of their own are labelled by their last value while there are at most three.

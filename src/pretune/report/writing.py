@@ -38,6 +38,7 @@ def write_report(
     title: str,
     primary: Primary,
     study: Mapping[str, Any] | None = None,
+    paper_width: float | None = None,
 ) -> ReportFiles:
     """Analyse a results table and write ``index.html``, ``tables/*.csv`` and ``figures/*.svg`` into ``out_dir``.
 
@@ -45,6 +46,8 @@ def write_report(
     key by key, among the facts about the study. The same table gives the same bytes. Every file appears under its name
     only when it is complete, the page last; tables and figures that an earlier report left and this one does not have
     are removed. Configurations of cells are linked when ``runs`` lies beside ``out_dir``, as in a study's folder.
+
+    With ``paper_width`` (inches) figures for a paper are written into ``paper/``.
 
     Raises :class:`DataError` when the table holds no evaluation to report on, :class:`PretuneError` when the folder
     cannot be written.
@@ -56,6 +59,10 @@ def write_report(
     page = render_page(results, overview, sections, title=title, study=study or {}, runs_path=runs_path)
     figures = [*overview, *(figure for section in sections for figure in section.figures)]
     try:
+        if paper_width is not None:
+            from pretune.report.paper import write_paper
+
+            write_paper(overview, sections, out_dir / "paper", width=paper_width)
         return _write_files(out_dir, results, figures, page)
     except OSError as error:
         raise PretuneError(f"the report cannot be written to '{out_dir}': {error.strerror or error}") from error

@@ -101,6 +101,13 @@ class CsvRun:
             with self.guard.protect(f"writing table {name}"):
                 frame.to_csv(self.folder / f"{safe_id(name)}.csv", index=False)
 
+    def add_drawing(self, name: str, text: str) -> None:
+        """Write ``<name>.svg`` or ``<name>.html``."""
+        if not self._finished:
+            with self.guard.protect(f"writing {name}"):
+                ending = "html" if text.lstrip()[:9].lower() == "<!doctype" else "svg"
+                (self.folder / f"{safe_id(name)}.{ending}").write_text(text, encoding="utf-8")
+
     def finish(self, *, failed: bool = False) -> None:
         """Close ``steps.csv`` and note how the run ended."""
         if self._finished:

@@ -58,6 +58,10 @@ class TrackedRun(Protocol):
         """Add a table; one of the same name replaces it."""
         ...
 
+    def add_drawing(self, name: str, text: str) -> None:
+        """Add a figure (SVG) or a page (HTML), given as text that refers to no other file."""
+        ...
+
     def finish(self, *, failed: bool = False) -> None:
         """End the run. Calls after the first, and other calls after it, do nothing."""
         ...
@@ -87,6 +91,9 @@ class UntrackedRun:
         """Do nothing."""
 
     def add_table(self, name: str, frame: pd.DataFrame) -> None:
+        """Do nothing."""
+
+    def add_drawing(self, name: str, text: str) -> None:
         """Do nothing."""
 
     def finish(self, *, failed: bool = False) -> None:

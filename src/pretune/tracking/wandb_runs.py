@@ -178,7 +178,7 @@ class WandbTracker:
 
     def _adopt(self, run: Any, info: RunInfo) -> WandbRun:
         tracked = WandbRun(
-            run, info, project=self.config.project, guard=self.guard, table=self._wandb.Table, folder=self.folder
+            run, info, project=self.config.project, guard=self.guard, library=self._wandb, folder=self.folder
         )
         self._open = [other for other in self._open if other.broken or not other.finished]
         self._open.append(tracked)
@@ -217,14 +217,15 @@ class WandbTracker:
 class WandbRun:
     """One W&B run. After a failure inside W&B it is a run that does nothing."""
 
-    def __init__(self, run: Any, info: RunInfo, *, project: str, guard: Guard, table: Any, folder: Path) -> None:
+    def __init__(self, run: Any, info: RunInfo, *, project: str, guard: Guard, library: Any, folder: Path) -> None:
         self.finished = False
         self.broken = False
         self.timed_out = False
         self._run = run
         self._project = project
         self._guard = guard
-        self._table = table
+        self._table = library.Table
+        self._html = library.Html
         self._folder = folder
         self._loggers: tuple[Any, ...] | None = None
         with self._doing("defining the axes"):
@@ -256,6 +257,13 @@ class WandbRun:
                 rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
                 with _default_environment("WANDB_DATA_DIR", str(self._folder / "data")):
                     self._run.log({name: self._table(columns=columns, data=rows, allow_mixed_types=True)})
+
+    def add_drawing(self, name: str, text: str) -> None:
+        """Log a figure or page as W&B HTML."""
+        if self._alive:
+            folder = str(self._folder / "data")
+            with self._guard.protect(f"adding {name}"), _default_environment("WANDB_DATA_DIR", folder):
+                self._run.log({name: self._html(text, inject=False)})
 
     def finish(self, *, failed: bool = False) -> None:
         """Finish the run with exit code 1 when it failed."""
