@@ -161,10 +161,10 @@ def test_a_row_leads_to_its_cells(page):
 def test_the_checkpoint_of_a_table_is_chosen(page):
     page.run("document.querySelector('#transfer details').open = true")
     select = "document.querySelector('#transfer select')"
-    assert _count(page, "#transfer .choice") == 1
-    before = _text(page, "#transfer .choice.chosen table")
+    assert _count(page, "#transfer details .choice") == 1
+    before = _text(page, "#transfer details .choice.chosen table")
     page.run(f"{select}.value = '0'; {select}.dispatchEvent(new Event('change'))")
-    assert _text(page, "#transfer .choice.chosen table") != before
+    assert _text(page, "#transfer details .choice.chosen table") != before
 
 
 def test_a_figure_is_saved_as_png_by_the_page_itself(page):

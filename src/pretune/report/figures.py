@@ -14,6 +14,7 @@ from pretune.report.charts import Figure, name_file
 from pretune.report.curves import build_curve, collect, records, scaled, split_runs
 from pretune.report.floors import TWO_SCORES, Floors, floor_of_intervals
 from pretune.report.matrix import Matrix, MatrixCell
+from pretune.report.overlays import name_source
 from pretune.report.overview import Overview, OverviewRow
 from pretune.report.palette import COLOURS
 from pretune.report.panels import Curve, Panel
@@ -73,12 +74,20 @@ def draw_overview(dichotomy: pd.DataFrame, colours: Colours) -> list[Figure]:
 
 
 def draw_tasks(
-    rows: pd.DataFrame, ladders: Ladders, colours: Colours, floors: Floors, trends: pd.DataFrame, *, prefix: str
+    rows: pd.DataFrame,
+    ladders: Ladders,
+    colours: Colours,
+    floors: Floors,
+    trends: pd.DataFrame,
+    overlays: Mapping[str, tuple[str, ...]],
+    *,
+    prefix: str,
 ) -> list[Figure]:
     """Draw one panel per (family, evaluated task, training task) of some rows of a headline: base and tuned.
 
     The vertical axis is 0 to 100 for accuracy and exact match; panels of any other metric share one axis. Shaded: the
     interval in which the plateau of the tuned curve begins, or of the base curve of a task that was not trained on.
+    ``overlays`` names, for a family, the published ones that are drawn with it (dotted, crosses).
     """
     figures = []
     limits = {
@@ -103,19 +112,41 @@ def draw_tasks(
         panel = Panel(
             title=f"{task} ({family})" if several else str(task),
             subtitle=subtitle,
-            curves=_base_and_tuned(group, metric, colours.get(str(task), 0)),
+            curves=(
+                *_base_and_tuned(group, metric, colours.get(str(task), 0)),
+                *_published(rows, overlays.get(str(family), ()), str(task), trained, metric, colours.get(str(task), 0)),
+            ),
             ladder=ladders[str(family)],
             axis=limits[metric],
             level=float(level.mean()) * points_per_unit(metric) if len(level) else None,
             digits=1 if points_per_unit(metric) == 100 else 3,
             floor=_largest_floor(group, floors),
             span=_find_onset(trends, str(family), str(task), trained),
-            span_label="plateau begins",
+            span_label="levels off",
         )
         name = name_file(prefix, family if several else "", task, "" if trained == task else trained)
         tuned = [curve for curve in panel.curves if curve.state == "tuned"]
-        figures.append(Figure(name=name, chart=panel, data=group[TASK_DATA], legend=len(tuned) > 1))
+        figures.append(
+            Figure(name=name, chart=panel, data=group[TASK_DATA], legend=len(panel.curves) > 2 or len(tuned) > 1)
+        )
     return figures
+
+
+def _published(
+    rows: pd.DataFrame, families: tuple[str, ...], task: str, training: str | None, metric: str, colour: int
+) -> list[Curve]:
+    """Build the curves of published results of the same model, task and metric."""
+    curves = []
+    for family in families:
+        own = rows[(rows["family"] == family) & (rows["eval_task"] == task) & (rows["metric"] == metric)]
+        own = own[own["train_task"].isna()] if training is None else own[(own["train_task"] == training).fillna(False)]
+        for state, words, shape in (("base", "before", -2), ("tuned", "after", -1)):
+            known = own.dropna(subset=[state]).drop_duplicates("checkpoint")
+            if len(known):
+                name = f"published ({name_source(family)}), {words} fine-tuning"
+                curves.append(build_curve(name, "published", known, state, metric=metric, colour=colour, shape=shape,
+                                          runs=[f"{state}_runs"]))  # fmt: skip
+    return curves
 
 
 def _largest_floor(group: pd.DataFrame, floors: Floors) -> float | None:

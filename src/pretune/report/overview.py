@@ -114,7 +114,7 @@ def _explain(overview: Overview) -> str:
 def _draw_row(overview: Overview, number: int) -> Markup:
     row = overview.rows[number]
     y = TOP + ROW * (number + 0.5)
-    upper, lower = y - 7, y + 7
+    upper, lower = (y - 7, y + 7) if math.isfinite(row.gain) else (y, y)
     colour, x = f"c{row.colour}", overview.x
     shown = clip(row.name, int((overview.left - 12) / 7.3))
     parts = [element("text", element("title", f"{row.name}: {row.reading}"), shown, x=overview.left - 8, y=y + 4,

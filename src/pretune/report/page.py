@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from pretune.report.svg import draw_mark, element, load_text, tint
 from pretune.report.tracing import RunIndex, embed_json
 from pretune.report.views import view_plain
 from pretune.report.wording import shorten
+
+LONGEST_FACT = 80
+"""Longer facts about the study stand among the notes."""
 
 STYLES = ("figure.css", "page.css", "print.css")
 SCRIPTS = ("cells.js", "tables.js", "figures.js", "page.js")
@@ -50,7 +54,10 @@ def render_page(
         "script": Markup(script),
         "policy": "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{hash_source(style)}'; script-src '{hash_source(script)}'",
-        "findings": state_findings(results),
+        "findings": [
+            (family, list(told))
+            for family, told in itertools.groupby(state_findings(results), lambda finding: finding.family)
+        ],
         "overview": overview,
         "sections": sections,
         "tables": list(results.tables),
@@ -61,7 +68,8 @@ def render_page(
         "missing": view_plain(results.missing_cells, "Missing cells"),
         "missing_total": len(results.missing_cells),
         "facts": _state_facts(results, study),
-        "notes": results.notes,
+        "notes": _list_notes(results, study),
+        "unsound": len(results.find("soundness")) if "soundness" in results.outcomes else 0,
         "several_seeds": bool(len(seeds)) and int(seeds.max()) > 1,
         "not_chosen": bool(results.learning_rates["chosen_by"].astype(str).str.startswith("not chosen").any()),
         "measures": [
@@ -113,7 +121,19 @@ def _state_facts(results: Results, study: Mapping[str, Any]) -> list[tuple[str, 
     ]
     if len(tokens) > 1:
         facts.insert(2, ("Pre-training tokens", f"{shorten(tokens.min())} to {shorten(tokens.max())}"))
-    return [*facts, *((str(key), _write_fact(value)) for key, value in study.items())]
+    told = [(str(key), _write_fact(value)) for key, value in study.items()]
+    return [*facts, *(fact for fact in told if len(fact[1]) <= LONGEST_FACT)]
+
+
+def _list_notes(results: Results, study: Mapping[str, Any]) -> list[str]:
+    """Return the notes on the table, and the facts about the study that are too long for its box, item by item."""
+    long = {key: value for key, value in study.items() if len(_write_fact(value)) > LONGEST_FACT}
+    told = [
+        f"{str(key)[0].upper()}{str(key)[1:]}: {item}"
+        for key, value in long.items()
+        for item in (value if isinstance(value, list | tuple) else [value])
+    ]
+    return [*results.notes, *told]
 
 
 def _write_fact(value: object) -> str:

@@ -10,11 +10,9 @@ import pandas as pd
 from pretune.analysis.catalogue import Outcome, run_analyses
 from pretune.analysis.cleaning import clean
 from pretune.analysis.coverage import count_cells, list_missing
-from pretune.analysis.formats import build_formats
 from pretune.analysis.inputs import Inputs
 from pretune.analysis.ladders import order_checkpoints
 from pretune.analysis.metrics import Measure, Primary
-from pretune.analysis.transfer import derive_transfer
 from pretune.errors import DataError
 
 
@@ -73,8 +71,8 @@ def analyse(table: pd.DataFrame, primary: Primary) -> Results:
     inputs = Inputs(table=rows, primary=primary)
     return Results(
         headline=inputs.headline,
-        transfer=derive_transfer(inputs.headline),
-        formats=build_formats(rows, primary),
+        transfer=inputs.transfer,
+        formats=inputs.formats,
         forgetting=inputs.forgetting,
         learning_rates=inputs.rates,
         missing_cells=list_missing(rows),

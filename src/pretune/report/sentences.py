@@ -22,8 +22,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One sentence under a short heading; ``sure`` says how certain it is."""
+    """One sentence about a model under a short heading; ``sure`` says how certain it is."""
 
+    family: str
     heading: str
     text: str
     sure: str = ""
@@ -50,10 +51,9 @@ def state_findings(results: Results) -> list[Finding]:
     findings = []
     for family in families[:MOST_FAMILIES]:
         evidence = _gather(results, family)
-        lead = f"{family}: " if len(families) > 1 else ""
         for heading, say in QUESTIONS:
             text, sure = say(evidence)
-            findings.append(Finding(heading=lead + heading, text=text, sure=sure))
+            findings.append(Finding(family=family, heading=heading, text=text, sure=sure))
     return findings
 
 
@@ -267,9 +267,7 @@ def _say_fragile(evidence: Evidence) -> tuple[str, str]:
     if unknown > 0.5:
         sure = "The luck of a training run is not in this noise: one seed, and too few checkpoints to see it."
     elif scatter > 0.5:
-        sure = (
-            "The luck of a training run is judged by the scatter between neighbouring checkpoints: there is one seed."
-        )
+        sure = "With one seed, the luck of a run is judged by the scatter between neighbouring checkpoints."
     return text + ".", sure
 
 

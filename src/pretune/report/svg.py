@@ -61,7 +61,10 @@ def tint(colour: int) -> str:
 
 
 def draw_mark(shape: int, x: float, y: float, class_: str, size: float = 4.0) -> Markup:
-    """Draw a circle, square, diamond or triangle (``shape`` modulo 4), or a cross (−1), of radius ``size``."""
+    """Draw a circle, square, diamond or triangle (``shape`` modulo 4), a cross (−1) or a plus (−2)."""
+    if shape == -2:
+        strokes = [(x - size, y), (x + size, y)], [(x, y - size), (x, y + size)]
+        return element("path", d=" ".join(path_through(pair) for pair in strokes), class_=class_)
     if shape < 0:
         ends = [(x - size, y - size), (x + size, y + size)], [(x - size, y + size), (x + size, y - size)]
         return element("path", d=" ".join(path_through(pair) for pair in ends), class_=class_)

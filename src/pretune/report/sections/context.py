@@ -14,12 +14,16 @@ from pretune.report.sections.blocks import Tables
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The analyses, the axis of each ladder of checkpoints, the colour of each task, the noise floor of each curve."""
+    """The analyses, the axis of each ladder of checkpoints, the colour of each task, the noise floor of each curve.
+
+    ``overlays`` names the published results that are of the same model as a family of the study.
+    """
 
     results: Results
     ladders: Mapping[str, LadderAxis]
     colours: Mapping[str, int]
     floors: Floors
+    overlays: Mapping[str, tuple[str, ...]]
 
     def show(self, name: str, columns: list[Column] | None = None, *, folded: bool = True) -> list[Tables]:
         """Show an analysis of the catalogue as a table, by default with all its columns; nothing when it is empty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pretune.report.axes import build_ladder_axis
 from pretune.report.floors import read_floors
+from pretune.report.overlays import find_overlays, join_ladders
 from pretune.report.palette import assign_colours
 from pretune.report.results import Results
 from pretune.report.sections.blocks import Section
@@ -20,14 +21,15 @@ QUESTIONS = (ask_classes, ask_tasks, ask_gains, ask_transfer, ask_text, ask_form
 
 def build_sections(results: Results) -> list[Section]:
     """Build the sections that the results have something for, in the order they are read."""
-    ladders = {
-        str(family): build_ladder_axis(part) for family, part in results.checkpoints.groupby("family", sort=False)
-    }
+    overlays = find_overlays(str(family) for family in results.checkpoints["family"].unique())
+    joined = join_ladders(results.checkpoints, overlays)
+    ladders = {family: build_ladder_axis(part) for family, part in joined.items()}
     context = Context(
         results=results,
         ladders=ladders,
         colours=assign_colours(results.headline),
         floors=read_floors(results.find("noise")),
+        overlays=overlays,
     )
     sections = [ask(context) for ask in QUESTIONS]
     sections += [*ask_rest(context), ask_noise(context), ask_numbers(context)]

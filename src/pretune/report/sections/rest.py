@@ -5,7 +5,14 @@ from __future__ import annotations
 from pretune.report.sections.blocks import Section
 from pretune.report.sections.context import Context
 
-DRAWN = frozenset({"dichotomy", "trends", "gains", "latent_gains", "noise"})
+DRAWN = frozenset({"dichotomy", "trends", "gains", "latent_gains", "noise", "exchange", "format_slopes"})
+"""Analyses that other sections show."""
+
+SHORT = {
+    "inflections": "Inflection", "sensitivity": "Sensitivity", "rate_trends": "Learning rates",
+    "mitigation": "Mitigation", "prediction": "Prediction", "soundness": "Soundness",
+}  # fmt: skip
+"""Names for the navigation; an analysis without one goes by its title."""
 
 
 def ask_rest(context: Context) -> list[Section]:
@@ -16,7 +23,8 @@ def ask_rest(context: Context) -> list[Section]:
             continue
         method, caveats = context.tell(name)
         sections.append(Section(
-            id=name.replace("_", "-"), short=outcome.analysis.title, question=outcome.analysis.question,
+            id=name.replace("_", "-"), short=SHORT.get(name, outcome.analysis.title),
+            question=outcome.analysis.question,
             blocks=tuple(context.show(name, folded=False)), method=method, caveats=caveats,
         ))  # fmt: skip
     return sections

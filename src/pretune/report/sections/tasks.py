@@ -60,7 +60,7 @@ def ask_tasks(context: Context) -> Section | None:
     """When a task is learnt: base and tuned scores over pre-training, their trends and plateaus."""
     own, apart = split_own(context.results.headline)
     trends = context.results.find("trends")
-    drawing = (context.ladders, context.colours, context.floors, trends)
+    drawing = (context.ladders, context.colours, context.floors, trends, context.overlays)
     blocks = [Charts(figures=tuple(draw_tasks(own, *drawing, prefix="task")))]
     twins = draw_tasks(apart, *drawing, prefix="other-domain")
     if twins:

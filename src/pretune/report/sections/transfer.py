@@ -15,11 +15,12 @@ def ask_transfer(context: Context) -> Section | None:
     transfer = _add_tests(context.results.transfer, context.results.find("gains"))
     if transfer.empty:
         return None
-    method, caveats = context.tell("gains")
+    method, caveats = context.tell("gains", "exchange")
     return Section(
         id="transfer", short="Transfer", question="What does training on one task do to the others?",
         blocks=(
             Charts(figures=tuple(draw_matrix(transfer)), wide=True),
+            *context.show("exchange", folded=False),
             Tables(views=tuple(view_transfer(transfer)), label="Checkpoint", heading="Every checkpoint",
                    folded=True, file="transfer"),
         ),
