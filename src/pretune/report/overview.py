@@ -169,4 +169,4 @@ def _draw_row(overview: Overview, number: int) -> Markup:
 
 def _clear_of(ring: float, end: float) -> float:
     """Where a label of a track that ends at ``end`` begins: behind a ring that would be under it."""
-    return ring + 11 if end - 9 < ring < end + 44 else end + 9
+    return ring + 11 if end - 9 < ring < end + 58 else end + 9
