@@ -10,12 +10,13 @@ from pretune.checkpoints.loading import load_model, load_tokenizer
 from pretune.checkpoints.resolution import resolve
 from pretune.config.running import Trainer
 from pretune.config.science import Checkpoint, Corpus, Stage
+from pretune.config.validation import find_problems
 from pretune.data.packing import prepare_text
 from pretune.training.annealing import LadderBuilder, PackedSteps
 from pretune.training.fitting import fit
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.pretrain import build_model
-from support.configs import RECIPE, change
+from support.configs import CONFIG, RECIPE, change
 from support.models import SENTENCES
 from support.training import Interrupted
 
@@ -107,6 +108,14 @@ def test_other_schedules_train_each_budget_by_itself_or_keep_the_trunk(text, tmp
     assert seen[-1] == (15, 15)
     build(recipe_for(text, schedule="constant"), tmp_path / "trunk", seen=seen)
     assert seen[-1] == (11, 11)  # of each budget the last step is trained apart from the trunk
+
+
+def test_windows_shorter_than_the_context_are_refused(text):
+    checkpoint = Checkpoint(source="ladder", family="text", recipe=recipe_for(text), step=10)
+    problems = [problem.key for problem in find_problems(change(CONFIG, "checkpoint", checkpoint))]
+    assert problems == ["checkpoint.recipe.stage.sequence_length"]
+    fitting = change(checkpoint, "recipe.model.context_length", 16)
+    assert find_problems(change(CONFIG, "checkpoint", fitting)) == []
 
 
 def test_ladder_folder_and_recipe_are_the_same_checkpoint(text, ladder):

@@ -181,11 +181,19 @@ def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
 
 
 def _check_corpus(recipe: Recipe) -> Iterable[Problem]:
-    """Real text must be named, and be there if it is in a folder."""
+    """Real text must be named, and be there if it is in a folder; windows are as long as the model's context."""
     corpus, key = recipe.corpus, "checkpoint.recipe.corpus"
     if recipe.text == "folder" and not (corpus.path and Path(corpus.path).expanduser().is_dir()):
         what = "no such folder" if corpus.path else "checkpoint.recipe.text=folder needs a folder of text"
         yield Problem(key=f"{key}.path", value=corpus.path, message=what)
+    model, stage = recipe.model, recipe.stage
+    if recipe.text != "pico" and model.context_length != stage.sequence_length:
+        yield Problem(
+            key="checkpoint.recipe.stage.sequence_length",
+            value=stage.sequence_length,
+            message=f"differs from model.context_length={model.context_length}: later positions would be evaluated, "
+            "but never trained",
+        )
     if recipe.text == "hub" and not corpus.repo:
         yield Problem(key=f"{key}.repo", value=corpus.repo, message="checkpoint.recipe.text=hub needs a data set")
 
