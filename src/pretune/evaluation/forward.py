@@ -28,8 +28,8 @@ from pretune.modeling import (
 
 logger = logging.getLogger(__name__)
 
-HEAD_FLOATS = 2**25
-"""Logits held at a time (as fp32: 128 MiB); the head is applied to as many positions as fit."""
+HEAD_FLOATS = 2**24
+"""Logits held at a time (as fp32 64 MiB, and as much for their softmax); the head is applied to as many positions."""
 
 MASKABLE_ATTENTION = ("eager", "sdpa")
 """Attention implementations that take an arbitrary 4-D mask."""
@@ -196,18 +196,16 @@ def model_inputs(model: Any, batch: Batch, prefix: Prefix | None) -> dict[str, A
         inputs["past_key_values"] = prefix.cache()
     if batch.branched:
         inputs["position_ids"] = torch.from_numpy(batch.positions).to(device)
-        attention = str(getattr(text_config(model), "_attn_implementation", "eager"))
         inputs["attention_mask"] = tree_mask(
             torch.from_numpy(batch.segments).to(device),
             before=prefix.length if prefix else 0,
-            additive=attention == "eager",
             dtype=model.dtype,
         )
     return inputs
 
 
-def tree_mask(segments: torch.Tensor, *, before: int, additive: bool, dtype: torch.dtype) -> torch.Tensor:
-    """Mask of shape [rows, 1, length, before + length].
+def tree_mask(segments: torch.Tensor, *, before: int, dtype: torch.dtype) -> torch.Tensor:
+    """Mask of shape [rows, 1, length, before + length], to be added to the attention scores.
 
     A token sees the ``before`` tokens of the prefix, the trunk and its own branch, up to itself. Padding sees the
     trunk too; its hidden states are never looked at, but an empty row of a softmax is NaN.
@@ -217,8 +215,7 @@ def tree_mask(segments: torch.Tensor, *, before: int, additive: bool, dtype: tor
     trunk = (segments == 0)[:, None, :]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     visible = torch.nn.functional.pad((same | trunk) & causal, (before, 0), value=True)[:, None]
-    if not additive:
-        return visible
+    # what attention turns a boolean mask into, in every layer anew
     return torch.zeros(visible.shape, dtype=dtype, device=segments.device).masked_fill_(
         ~visible, torch.finfo(dtype).min
     )
@@ -259,7 +256,7 @@ def token_log_probabilities(
         chosen = order[low:high]
         rows = torch.from_numpy(position_of[chosen] - start).to(logits.device)
         targets = torch.from_numpy(batch.targets[chosen]).to(logits.device)
-        log_probabilities = logits[rows, targets] - logits.logsumexp(dim=-1)[rows]
+        log_probabilities = logits.log_softmax(dim=-1)[rows, targets]
         result[chosen] = log_probabilities.double().cpu().numpy()
     return result
 
