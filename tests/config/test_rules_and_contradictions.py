@@ -60,6 +60,7 @@ def test_a_broken_rule_is_a_problem_of_that_key_and_value(key: str, value: Any, 
 
 
 LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "free answers without decoding": ({"task.scorer": "generate"}, "task.scorer", "needs eval.decode=true"),
     "hub without repository": ({"checkpoint.repo": None}, "checkpoint.repo", "needs a repository"),
     "path without folder": (
         {"checkpoint.source": "path", "checkpoint.step": None}, "checkpoint.path", "needs a folder"

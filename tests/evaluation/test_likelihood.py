@@ -13,7 +13,7 @@ from pretune.data.encoding import Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation import forward
-from pretune.evaluation.likelihood import score_alone, score_options
+from pretune.evaluation.likelihood import encode_options, score_alone, score_options
 from support.models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
 
 PROMPTS = [
@@ -318,3 +318,29 @@ def test_a_begin_token_is_kept():
     encoder = Encoder(tokenizer, max_length=64)
     encoder.bos = (5,)
     check(make_model(), encoder, [PROMPTS[0], PROMPTS[7]])
+
+
+@pytest.mark.parametrize("kind", ["bpe", "metaspace"])
+@pytest.mark.parametrize("completion", [" small", "small", "\nsmall", " not small at all", "."])
+def test_what_is_scored_are_the_tokens_that_training_learns(kind, completion):
+    encoder = make_encoder(kind)
+    prompt = Prompt(text="the bird sat in the garden . it is", completions=(completion, " x"), gold=0)
+    learnt = encoder.encode(prompt, completion, end=True)
+    ((scored, _),) = encode_options(encoder, [prompt])
+    assert scored.ids == learnt.ids[:-1]
+    assert scored.context == learnt.context
+    assert scored.completion
+
+
+def test_the_tokenizers_side_of_padding_plays_no_part(monkeypatch):
+    model, encoder, found = make_model(), make_encoder(), []
+    for side in ("left", "right"):
+        monkeypatch.setattr(encoder.tokenizer, "padding_side", side)
+        found.append(score_options(model, encoder, PROMPTS))
+    assert found[0] == found[1]
+
+
+def test_an_option_longer_than_the_context_is_an_error():
+    prompt = Prompt(text="a bird", completions=(" yes", " no" * 40), gold=0, body=(0, 6))
+    with pytest.raises(DataError, match="does not fit into 32 tokens"):
+        score_options(make_model(), make_encoder("word", max_length=32), [prompt])
