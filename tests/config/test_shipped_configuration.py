@@ -101,10 +101,14 @@ def sound_config(script: str, words: str, loader: Any) -> Any:
 GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "experiment"}
 
 
+CONVERSATIONS = {"stage=instruct", "experiment=amuro_char_tulu", "experiment=springer_instruct"}
+"""Choices that train on conversations."""
+
+
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in sorted(GROUPS) for name in option_names(group)])
 def test_every_other_choice_composes_and_is_sound(group: str, name: str, loader: Any) -> None:
     words = [f"{key}={value}" for key, value in SOUND.items()]
-    words += ["task=alpaca"] if name == "instruct" and group == "stage" else []
+    words += ["task=alpaca"] if f"{group}={name}" in CONVERSATIONS else []
     (config,) = points("train", [*words, f"{group}={name}"], loader)
     assert find_problems(config) == []
     if group != "experiment":

@@ -28,7 +28,7 @@ def headline(cells: JobCells, study: Study) -> dict[str, Any]:
     evaluation = chosen.evaluation
     assert evaluation is not None
     twin = next((c for c in cells.base if c.evaluation == evaluation), None)
-    tuned, base = (_primary(cell, evaluation.task, study) for cell in (chosen, twin))
+    tuned, base = (primary_row(cell, evaluation.task, study) for cell in (chosen, twin))
     text: dict[str, Any] = {"metric": f"{evaluation.task.metric}"}
     if base is not None:
         text["base"] = f"{base['value']:.3f}"
@@ -58,7 +58,7 @@ def _single(cells: JobCells, study: Study) -> dict[str, Any]:
     if len(evaluated) != 1 or evaluated[0].evaluation is None:
         return {"metric": f"{len(evaluated)} evaluations"}
     task = evaluated[0].evaluation.task
-    found = _primary(evaluated[0], task, study)
+    found = primary_row(evaluated[0], task, study)
     if found is None:
         return {"metric": task.metric}
     interval = f"{found['ci_low']:.3f} … {found['ci_high']:.3f}" if found["ci_low"] is not None else ""
@@ -85,7 +85,8 @@ def _probed(cell: Cell, study: Study) -> dict[str, Any]:
     return {"metric": f"{metric}{where}", "value": f"{sum(values) / len(values):.3g}"}
 
 
-def _primary(cell: Cell | None, task: Task, study: Study) -> dict[str, Any] | None:
+def primary_row(cell: Cell | None, task: Task, study: Study) -> dict[str, Any] | None:
+    """Row with the task's primary metric and scorer of a finished evaluate cell; ``None`` if there is none."""
     run_id = study.find_finished(cell.key) if cell is not None else None
     if run_id is None:
         return None

@@ -1,7 +1,8 @@
 """Which fine-tuned weights stay on disk: ``keep_model=none|selected|all``.
 
-``selected`` keeps, of the trainings that differ only in optimizer settings and seed, the one with the lowest loss on
-the held-out validation rows. It is the default from 50 M parameters on; smaller models are all kept.
+``selected`` keeps, of the trainings that differ only in optimizer settings and seed, the one that is best on the
+held-out validation rows (see :mod:`pretune.execution.selecting`).
+It is the default from 50 M parameters on; smaller models are all kept.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 from pretune.config.running import TrainConfig
 from pretune.execution.cells import JobCells
-from pretune.results.identity import digest
+from pretune.execution.selecting import best_of, group_by, read_candidate
 from pretune.results.store import Study
 
 log = logging.getLogger(__name__)
@@ -34,24 +34,22 @@ def drop_unselected(study: Study, jobs: Sequence[JobCells]) -> list[str]:
 
     Only those that were trained under this policy and have no evaluation left to make.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    candidates = []
     for cells in jobs:
-        run_id = study.find_finished(cells.train.key) if cells.train is not None else None
-        if run_id is None:
-            continue
-        run = study.read_run(run_id)
+        candidate = read_candidate(cells, study)
         unfinished = any(study.find_finished(cell.key) is None for cell in cells.tuned)
-        if run["facts"].get("keep_model") == "selected" and not unfinished:
-            without = {key: value for key, value in run["request"].items() if key not in ("optimizer", "seed")}
-            groups.setdefault(digest(without), []).append(run)
+        if candidate is None or unfinished:
+            continue
+        if study.read_run(candidate.run_id)["facts"].get("keep_model") == "selected":
+            candidates.append(candidate)
     dropped = []
-    for runs in groups.values():
-        best = min(runs, key=lambda run: (run["facts"]["validation_losses"] or [float("inf")])[-1])
-        for run in runs:
-            folder = study.run_dir(run["run_id"]) / "model"
-            if run["run_id"] != best["run_id"] and folder.is_dir():
+    for group in group_by(candidates, "optimizer", "seed"):
+        best = best_of(group)
+        for candidate in group:
+            folder = study.run_dir(candidate.run_id) / "model"
+            if candidate.run_id != best.run_id and folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
-                dropped.append(str(run["run_id"]))
+                dropped.append(candidate.run_id)
     if dropped:
         log.info("keep_model=selected: weights of %d trainings deleted, the best of each kept", len(dropped))
     return dropped

@@ -31,6 +31,7 @@ from pretune.execution.keeping import drop_unselected
 from pretune.execution.listing import show_checkpoints
 from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
+from pretune.execution.selecting import select
 from pretune.execution.verifying import verify_jobs
 from pretune.results.identity import digest
 from pretune.results.store import Study
@@ -148,15 +149,34 @@ class Session:
             return self.show()
         missing = self.grid.missing()
         if missing == 0:
+            self.select()
             return self.conclude(describe_finished(self.grid))
         tracker = self.open_tracker()
         try:
             with ProgressDisplay(make_console(stderr=True), missing=missing) as display:
                 outcomes = run_grid(self.grid, display, tracker)
+            self.select()
             drop_unselected(self.grid.study, self.grid.jobs)
             return self.conclude(outcomes, tracker)
         finally:
             tracker.close()
+
+    def select(self) -> None:
+        """Mark the best learning rates (``select=in_domain``) and show both views of them."""
+        config = self.grid.config
+        if not isinstance(config, TrainConfig) or config.select is None:
+            return
+        from rich.table import Table
+
+        table = Table("checkpoint", "task", "tuned: lr", "fixed: lr", "by", "values", show_edge=False, pad_edge=False)
+        for entry in select(self.grid.jobs, self.grid.study):
+            values = ", ".join(f"{lr}: {value:.3f}" for lr, value in entry["values"].items())
+            fixed = "" if entry["fixed_lr"] is None else f"{entry['fixed_lr']:g}"
+            place = f"{entry['family']} {entry['checkpoint']}"
+            table.add_row(escape(place), escape(entry["task"]), f"{entry['lr']:g}", fixed, entry["evidence"], values)
+        console = make_console()
+        console.print(table)
+        console.print()
 
     def open_tracker(self) -> Tracker:
         """The experiment tracker that the configuration asks for."""
@@ -170,6 +190,7 @@ class Session:
             for data in () if isinstance(part, BaseException) else part:
                 cells = tuple(CellOutcome(**cell) for cell in data["cells"])
                 by_command[data["command"]] = JobOutcome(label=data["label"], command=data["command"], cells=cells)
+        self.select()
         drop_unselected(self.grid.study, self.grid.jobs)
         tracker = self.open_tracker()
         try:

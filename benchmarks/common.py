@@ -1,0 +1,71 @@
+"""What the measurements share: a configuration, its rows and tokens, and the words for a spread."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+
+def compose(*overrides: str) -> Any:
+    """The frozen configuration that ``train.py`` would run with these overrides."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from pretune.config.diagnosis import compose as compose_script
+    from pretune.config.running import TrainConfig
+    from pretune.config.schema import freeze, register
+    from pretune.config.validation import validate
+
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = freeze(
+            TrainConfig, compose_script("train", GlobalHydra.instance().config_loader(), ["logger=none", *overrides])
+        )
+    validate([config])
+    return config
+
+
+def load_rows(config: Any) -> list[Any]:
+    """Training rows of a configuration, as a train cell draws them."""
+    from pretune.data.partition import LoadSplit, draw_training_rows
+
+    return draw_training_rows(LoadSplit().partition(config.task), config.task, seed=config.seed)
+
+
+def with_trainer(config: Any, **changes: Any) -> Any:
+    """The configuration with other trainer keys."""
+    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, **changes))
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median with the smallest and the largest value."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def describe_place(threads: int) -> str:
+    """Machine, versions and date, as a table of results must state them."""
+    names = ("torch", "transformers", "lightning", "trl")
+    versions = []
+    for name in names:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    import os
+
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()}-core CPU machine"
+    parts = [device, f"{threads} threads", f"Python {platform.python_version()}", *versions, time.strftime("%Y-%m-%d")]
+    return ", ".join(parts)

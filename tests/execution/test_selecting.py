@@ -1,0 +1,81 @@
+"""The learning rate that stands for a training is chosen on held-out rows only, and both views of it are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pretune.config.running import Eval
+from pretune.execution import selecting
+from pretune.execution.cells import ContentHashes, list_cells
+from pretune.execution.jobs import Job
+from pretune.execution.selecting import FILE_NAME, select
+from pretune.results.store import Study
+from support.configs import CONFIG, FORMAT, NLI, change
+
+ACCURACY = {  # (step, lr) → value on validation rows
+    (1000, 1e-5): 0.5, (1000, 1e-4): 0.9, (1000, 1e-3): 0.6,
+    (2000, 1e-5): 0.8, (2000, 1e-4): 0.7, (2000, 1e-3): 0.1,
+}  # fmt: skip
+
+
+def job(step, lr, seed=0):
+    config = change(change(change(CONFIG, "checkpoint.step", step), "optimizer.lr", lr), "seed", seed)
+    config = dataclasses.replace(config, eval=Eval(relations=("validation", "in_domain")))
+    return Job(script="train", config=config, tasks={NLI.name: NLI}, formats={FORMAT.name: FORMAT})
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Finished trainings whose held-out rows say what ``ACCURACY`` says, and whose evaluated rows say the opposite."""
+    study, cells = Study(tmp_path), {}
+    values = {}
+    for (step, lr), value in ACCURACY.items():
+        found = list_cells(job(step, lr), study, ContentHashes())
+        cells[step, lr] = found
+        for cell in found.tuned:
+            good = cell.evaluation.split == "validation"
+            values[cell.key] = value if good else 1 - value
+    runs = {found.train.key: found for found in cells.values()}
+    monkeypatch.setattr(study, "find_finished", lambda key: f"train-{key[:8]}" if key in runs else None)
+    by_name = {f"train-{key[:8]}": found for key, found in runs.items()}
+    monkeypatch.setattr(
+        study,
+        "read_run",
+        lambda run_id: {"request": by_name[run_id].train.request, "facts": {"validation_losses": [1.0]}},
+    )
+    monkeypatch.setattr(
+        selecting, "primary_row", lambda cell, task, study: {"metric": "accuracy", "value": values[cell.key]}
+    )
+    return study, list(cells.values())
+
+
+def test_each_checkpoint_gets_its_best_rate_and_all_together_one(finished):
+    study, jobs = finished
+    entries = {entry["checkpoint"]: entry for entry in select(jobs, study)}
+    assert {name: entry["lr"] for name, entry in entries.items()} == {"step1000": 1e-4, "step2000": 1e-5}
+    assert {entry["fixed_lr"] for entry in entries.values()} == {1e-4}, "means: .65, .80, .35"
+    assert entries["step1000"]["evidence"] == "accuracy on validation rows"
+    assert entries["step1000"]["values"] == {"1e-05": 0.5, "0.0001": 0.9, "0.001": 0.6}
+    assert len(entries["step1000"]["runs"]) == 1
+    assert json.loads((study.root / FILE_NAME).read_text()) == list(entries.values())
+
+
+def test_without_evaluated_validation_rows_the_loss_decides(finished, monkeypatch):
+    study, jobs = finished
+    monkeypatch.setattr(selecting, "primary_row", lambda *_: None)
+    losses = {cells.train.key[:8]: cells.job.config.optimizer.lr for cells in jobs}
+    real = study.read_run
+    monkeypatch.setattr(
+        study, "read_run", lambda run: {**real(run), "facts": {"validation_losses": [9.0, losses[run[6:]]]}}
+    )
+    entries = select(jobs, study)
+    assert {entry["lr"] for entry in entries} == {1e-5}
+    assert {entry["evidence"] for entry in entries} == {"validation loss"}
+
+
+def test_nothing_finished_nothing_chosen(tmp_path):
+    study = Study(tmp_path)
+    assert select([list_cells(job(1000, 1e-4), study, ContentHashes())], study) == []
