@@ -20,7 +20,7 @@ Kinds: ``text``; ``score`` and ``change`` (in points or the metric's unit, a cha
 noise); ``p``; ``count``; ``large`` (steps, tokens); ``rate``; ``number`` (three significant digits); ``metric``.
 """
 
-MOST = 1000
+MOST = 200
 
 
 def view_columns(

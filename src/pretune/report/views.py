@@ -21,8 +21,8 @@ from pretune.report.wording import (
     write_text,
 )
 
-MOST_OPTIONS = 24
-MOST_ROWS = 1500
+MOST_OPTIONS = 9
+MOST_ROWS = 600
 POINT_LEVELS = (2.0, 5.0, 10.0, 20.0)
 LOSS_LEVELS = (0.02, 0.1, 0.3, 1.0)
 
