@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation import generation
-from pretune.evaluation.generation import generate_answers
+from pretune.evaluation.generation import cut_answer, generate_answers
 from support.models import SENTENCES, make_encoder, make_model, make_tokenizer
 
 PROMPTS = [Prompt(text=text[: 5 + 7 * i], completions=("",), gold=0, stop="") for i, text in enumerate(SENTENCES[:8])]
@@ -25,7 +25,7 @@ def reference_answer(model, encoder, prompt: Prompt, max_new_tokens: int) -> str
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=0
     )
     text = encoder.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
-    return (text.partition(prompt.stop)[0] if prompt.stop else text).strip()
+    return (text.lstrip().partition(prompt.stop)[0] if prompt.stop else text).strip()
 
 
 @pytest.mark.parametrize("kind", ["bpe", "word"])
@@ -75,6 +75,41 @@ def test_stops_at_the_stop_string(stop):
     found = generate_answers(model, encoder, prompts, max_new_tokens=24)
     assert found == expected
     assert not any(stop in answer for answer in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "answer"),
+    [
+        (" yes\nno", "\n", "yes"),
+        ("\n\n yes\nno", "\n", "yes"),
+        ("\n", "\n", ""),
+        ("", "\n", ""),
+        ("a b", "", "a b"),
+        ("Q: a Q: b", "Q:", ""),
+    ],
+)
+def test_white_space_before_an_answer_does_not_end_it(text, stop, answer):
+    assert cut_answer(text, stop) == answer
+
+
+def test_a_first_line_break_does_not_end_the_work():
+    model, encoder = make_model("olmo", seed=1), make_encoder()
+    line_break = encoder.tokenizer("\n")["input_ids"]
+    scripted, script = encoder.tokenizer("\nred\nblue")["input_ids"], []
+
+    def say(_module, _arguments, output):
+        logits = output.logits.clone().fill_(-1e4)
+        logits[:, -1, scripted[len(script)]] = 0.0
+        script.append(1)
+        output.logits = logits
+        return output
+
+    prompt = Prompt(text=PROMPTS[0].text, completions=("",), gold=0, stop="\n")
+    generate_answers(model, encoder, [prompt], max_new_tokens=1)  # finds out what the model can do
+    model.register_forward_hook(say)
+    assert generate_answers(model, encoder, [prompt], max_new_tokens=len(scripted)) == ["red"]
+    assert len(line_break) == 1
+    assert len(script) == len(encoder.tokenizer("\nred\n")["input_ids"])
 
 
 def test_stopping_ends_the_work():

@@ -41,11 +41,12 @@ def generate_answers(
 ) -> list[str]:
     """The most likely continuation of each prompt, token by token.
 
-    An answer ends at the end-of-text token, at the prompt's ``stop`` string (not part of the answer) or after
-    ``max_new_tokens``. It comes without special tokens and surrounding white space. Prompts are shortened in their
-    body so that the answer fits into the context as well. Only the arg-max decides: sampling settings that came
-    with the model's weights play no part. ``encoded`` are the prompts' tokens if :func:`encode_prompts` has made them
-    already. ``on_progress`` is told how many of how many answers there are.
+    An answer ends at the end-of-text token, at the prompt's ``stop`` string (not part of the answer; white space
+    before the answer does not count) or after ``max_new_tokens``. It comes without special tokens and surrounding
+    white space. Prompts are shortened in their body so that the answer fits into the context as well. Only the
+    arg-max decides: sampling settings that came with the model's weights play no part. ``encoded`` are the prompts'
+    tokens if :func:`encode_prompts` has made them already. ``on_progress`` is told how many of how many answers there
+    are.
     """
     encoded = encode_prompts(encoder, prompts, max_new_tokens) if encoded is None else encoded
     answers = [""] * len(prompts)
@@ -168,14 +169,14 @@ class Decoding:
                 active = [active[row] for row in left]
             ids = chosen[:, None]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        return [self._finish(tokens, stop) for tokens, stop in zip(generated, self.stops, strict=True)]
+        return [cut_answer(self._text(tokens), stop) for tokens, stop in zip(generated, self.stops, strict=True)]
 
     def _take(self, tokens: list[int], token: int, stop: str) -> bool:
         """Append ``token`` to an answer and tell whether that ends it."""
         if token in self.ends:
             return True
         tokens.append(token)
-        return bool(stop) and self._may_end(token, stop) and stop in self._text(tokens)
+        return bool(stop) and self._may_end(token, stop) and stop in self._text(tokens).lstrip()
 
     def _may_end(self, token: int, stop: str) -> bool:
         """Whether ``token`` can complete ``stop``: a look at one token spares decoding the answer at each step."""
@@ -189,9 +190,15 @@ class Decoding:
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _finish(self, tokens: list[int], stop: str) -> str:
-        text = self._text(tokens)
-        return (text.partition(stop)[0] if stop else text).strip()
+
+def cut_answer(text: str, stop: str) -> str:
+    """The answer in a generated ``text``: up to ``stop``, without surrounding white space.
+
+    A stop string within the white space before the answer does not end it: a model that starts a new line first has
+    not yet answered.
+    """
+    text = text.lstrip()
+    return (text.partition(stop)[0] if stop else text).strip()
 
 
 def end_ids(model: Any, encoder: Encoder) -> frozenset[int]:
