@@ -92,6 +92,7 @@ NO_SCIENCE_OF_TRAINING = {
     "checkpoint.allow_pickle",
     "checkpoint.context_length",
     "checkpoint.eos_token",
+    "checkpoint.init_std",  # part of a probe's identity that uses it
     "checkpoint.pad_token",
     "checkpoint.path",
     "checkpoint.pattern",

@@ -11,6 +11,7 @@ from pretune.checkpoints.downloads import download, missing_files
 from pretune.checkpoints.hub import explain_hub_errors
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, refuse_equal_weights, resolve
+from pretune.config.running import TrainConfig
 from pretune.config.science import Task
 from pretune.data.partition import LoadSplit
 from pretune.errors import DataError, PretuneError, UsageError
@@ -79,7 +80,7 @@ def _resolve_all(grid: Grid) -> dict[str, Resolved]:
 
 
 def _tasks_of(cells: JobCells) -> Iterator[Task]:
-    if cells.train is not None:
+    if isinstance(cells.job.config, TrainConfig):
         yield cells.job.config.task
     for cell in cells.all():
         if cell.evaluation is not None:
@@ -128,12 +129,13 @@ def _read_rows(grid: Grid, say: Callable[[str], None]) -> dict[str, None]:
     for cells in grid.jobs:
         for cell in cells.all():
             try:
-                if cell.evaluation is None:
-                    name = cells.job.config.task.name
-                    load.partition(cells.job.config.task)
-                else:
+                if cell.evaluation is not None:
                     name = cell.evaluation.task.name
                     prepare_evaluation(cell, cells.job, "", load)
+                else:
+                    assert isinstance(cells.job.config, TrainConfig)  # probe.py has no mode=prefetch
+                    name = cells.job.config.task.name
+                    load.partition(cells.job.config.task)
             except PretuneError as error:
                 problems[str(error)] = None
                 continue

@@ -101,7 +101,7 @@ def _draw_curve(axes: Axes, panel: Panel, curve: Curve) -> None:
     for _, points in itertools.groupby(curve.points, lambda point: point.annealed):
         stretch = list(points)
         x = [told[point.checkpoint] for point in stretch]
-        axes.plot(x, [point.value for point in stretch], label=label, **style)  # type: ignore[arg-type]
+        axes.plot(x, [point.value for point in stretch], label=label, **style)
         label = None
         bounded = [point for point in stretch if math.isfinite(point.low) and math.isfinite(point.high)]
         places = [told[point.checkpoint] for point in bounded]
