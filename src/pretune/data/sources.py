@@ -132,7 +132,7 @@ def _read_hub(task: Task, split: str) -> Rows:
         except DatasetNotFoundError as error:
             raise DataError(f"task={task.name}: {error}") from None
         except ValueError as error:  # unknown configuration or split: the message lists the valid ones
-            raise DataError(f"task={task.name}: {error}") from None
+            raise DataError(f"task={task.name}: data set {task.repo}: {error}") from None
         check_label_names(task, getattr((data.features or {}).get(task.label), "names", None))
         if streaming:
             return [dict(row) for row in data.take(task.stream_rows)]
