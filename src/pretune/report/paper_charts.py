@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretune.report.axes import Tick
 from pretune.report.charts import Chart
@@ -91,7 +91,7 @@ def _draw_floor(axes: Axes, panel: Panel, floor: float) -> None:
 def _draw_curve(axes: Axes, panel: Panel, curve: Curve) -> None:
     colour, filled = ink(curve.colour), curve.state == "tuned"
     mark = "x" if curve.shape < 0 else MARKS[curve.shape % len(MARKS)]
-    style = {"color": colour, "marker": mark, "markersize": 3.2, "markeredgewidth": 0.8,
+    style: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 3.2, "markeredgewidth": 0.8,
              "markerfacecolor": colour if filled else "white", "linestyle": DASHES[curve.state]}  # fmt: skip
     told = {point.checkpoint: panel.ladder.places[point.checkpoint] for point in curve.points}
     single = len([other for other in panel.curves if other.state == curve.state]) == 1
