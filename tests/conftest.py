@@ -21,13 +21,16 @@ def group_of(path: Path, *, slow: bool) -> str:
     return TOGETHER if parts[0] == TOGETHER and not slow else "/".join(parts)
 
 
-@pytest.hookimpl(tryfirst=True)
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test takes minutes."""
+    return item.get_closest_marker("slow") is not None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name the test's group, before the workers' plugin looks for it."""
+    item.add_marker(pytest.mark.xdist_group(group_of(item.path, slow=is_slow(item))))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group and put the longest groups first (the order within a group stays)."""
-    order = {}
-    for item in items:
-        slow = item.get_closest_marker("slow") is not None
-        group = group_of(item.path, slow=slow)
-        item.add_marker(pytest.mark.xdist_group(group))
-        order[item] = (not slow, group != TOGETHER)
-    items.sort(key=order.__getitem__)
+    """Put the longest groups first; the order within a group stays."""
+    items.sort(key=lambda item: (not is_slow(item), TOGETHER not in item.path.parts))
