@@ -7,30 +7,34 @@ and has a worker to itself while the others go on.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-TOGETHER = "scripts"
+TOGETHER, ALONE = "tests/scripts/", "tests/scripts/test_miniature.py"
 
 
-def group_of(path: Path, *, slow: bool) -> str:
-    """The tests that one worker runs in a row: the files of ``tests/scripts``, or a single file."""
-    parts = path.relative_to(HERE).parts
-    return TOGETHER if parts[0] == TOGETHER and not slow else "/".join(parts)
-
-
-def is_slow(item: pytest.Item) -> bool:
-    """Whether a test takes minutes."""
-    return item.get_closest_marker("slow") is not None
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Name the test's group, before the workers' plugin looks for it."""
-    item.add_marker(pytest.mark.xdist_group(group_of(item.path, slow=is_slow(item))))
+def group_of(nodeid: str) -> str:
+    """What one worker runs in a row: a file, or the files of ``tests/scripts`` but for the miniature's."""
+    path = nodeid.partition("::")[0]
+    return TOGETHER if path.startswith(TOGETHER) and path != ALONE else path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest groups first; the order within a group stays."""
-    items.sort(key=lambda item: (not is_slow(item), TOGETHER not in item.path.parts))
+    order = [ALONE, TOGETHER]
+    items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in order else len(order))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole groups."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        """Divides by :func:`group_of`."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
