@@ -25,7 +25,7 @@ LAYERS = (
     ("analysis",),
     ("report",),
     ("execution",),
-    ("app", "study"),
+    ("app", "study", "theory"),
 )
 """From the bottom up: a module imports from its own layer and from those above it in this list only."""
 
