@@ -8,7 +8,7 @@ import torch
 from pretune.modeling import context_length, has_plain_head, input_device, relative_difference, text_config
 from support.models import CONFIGS, make_model
 
-PLAIN = {"olmo", "llama", "neox", "gpt2", "mistral"}
+PLAIN = {"olmo", "olmo2", "llama", "neox", "gpt2", "mistral", "mistral_40", "gemma3_40"}
 
 
 def unusual(name: str):
