@@ -13,6 +13,7 @@ from pretune.analysis import (
     format_slopes,
     gains,
     inflections,
+    matched,
     mitigation,
     noise,
     prediction,
@@ -214,6 +215,24 @@ CATALOGUE: tuple[Analysis, ...] = (
         source=OVERTRAINED + ", figure 5",
         columns=rate_trends.RATE_TRENDS,
         compute=lambda inputs: rate_trends.fit_rate_trends(inputs.rates, inputs.checkpoints),
+    ),
+    Analysis(
+        name="matched_forgetting",
+        title="Forgetting at equal fine-tuning loss",
+        question="How much does each checkpoint forget where all have learnt the fine-tuning task equally well?",
+        method="τ is the largest validation loss that every checkpoint reaches at its best rate. Forgetting at τ is "
+        "read off the straight lines through the points (fine-tuning loss, forgetting) in the order of the rates, "
+        "where they first come down to τ. The rates that no other one beats in both are the Pareto front. Assumes "
+        "straight lines between neighbouring rates.",
+        caveats=(
+            "No interval: neighbouring rates must differ by more than the luck of a run for a reading to mean much.",
+            "The worst checkpoint sets τ: one that was trained too little makes the comparison a gentle one.",
+            "Equal loss is not equal score.",
+        ),
+        needs="training task with validation losses and losses on pre-training text at two rates of two checkpoints",
+        source=OVERTRAINED + ", section 3.4",
+        columns=matched.MATCHED,
+        compute=lambda inputs: matched.match_forgetting(inputs.rows, inputs.forgetting_every_rate),
     ),
     Analysis(
         name="mitigation",

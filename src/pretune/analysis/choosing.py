@@ -50,7 +50,7 @@ def validate_rates(table: pd.DataFrame, measures: dict[str, Measure]) -> pd.Data
 
 def _score_validation(trained: pd.DataFrame, measures: dict[str, Measure]) -> pd.DataFrame:
     """Mean validation score per training and rate, by the task's primary metric where every rate has it."""
-    parts = [part for part in (_score_by_metric(trained, measures), _score_by_loss(trained)) if len(part)]
+    parts = [part for part in (_score_by_metric(trained, measures), average_validation_loss(trained)) if len(part)]
     if not parts:
         return pd.DataFrame()
     scored = pd.concat(parts, ignore_index=True)
@@ -79,7 +79,11 @@ def _score_by_metric(trained: pd.DataFrame, measures: dict[str, Measure]) -> pd.
     return _mean(rows, "validation rows, " + rows["metric"].astype("string"))
 
 
-def _score_by_loss(trained: pd.DataFrame) -> pd.DataFrame:
+def average_validation_loss(trained: pd.DataFrame) -> pd.DataFrame:
+    """Average the ``validation_loss`` of training cells over seeds: a row per :data:`TRAINING` and ``lr``.
+
+    Columns beside those: ``evidence, validation`` (the mean), ``seeds, lower``. Empty without such rows.
+    """
     is_loss = (trained["kind"] == "train").fillna(False) & (trained["metric"] == "validation_loss").fillna(False)
     rows = trained[is_loss]
     return _mean(rows, pd.Series("validation loss", index=rows.index)) if len(rows) else pd.DataFrame()

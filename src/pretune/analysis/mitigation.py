@@ -10,6 +10,7 @@ import pandas as pd
 from pretune.analysis.averaging import subtract
 from pretune.analysis.choosing import SETTING
 from pretune.analysis.metrics import is_lower_better
+from pretune.analysis.pareto import find_front
 from pretune.analysis.series import SERIES, build_frame, name_annealing
 
 MITIGATION: Mapping[str, str] = {
@@ -101,8 +102,5 @@ def _find_pareto(rows: pd.DataFrame, lower: np.ndarray) -> pd.Series:
     result = pd.Series(pd.NA, index=rows.index, dtype="boolean")
     losses = rows["forgetting"].to_numpy(dtype=float)
     for index in rows.groupby([*_PLACE, "text"], dropna=True, sort=False).indices.values():
-        score, loss = good[index], losses[index]
-        no_worse = (score[None] >= score[:, None]) & (loss[None] <= loss[:, None])
-        better = (score[None] > score[:, None]) | (loss[None] < loss[:, None])
-        result.iloc[index] = ~(no_worse & better).any(axis=1)
+        result.iloc[index] = find_front(good[index], losses[index])
     return result

@@ -10,7 +10,8 @@ DRAWN = frozenset({"dichotomy", "trends", "gains", "latent_gains", "noise", "exc
 
 SHORT = {
     "inflections": "Inflection", "sensitivity": "Sensitivity", "rate_trends": "Learning rates",
-    "mitigation": "Mitigation", "prediction": "Prediction", "soundness": "Soundness",
+    "matched_forgetting": "Matched forgetting", "mitigation": "Mitigation", "prediction": "Prediction",
+    "soundness": "Soundness",
 }  # fmt: skip
 """Names for the navigation; an analysis without one goes by its title."""
 
