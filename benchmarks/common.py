@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,30 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def describe_place(threads: int) -> str:
-    """Machine, versions and date, as a table of results must state them."""
+def peak_memory(work: Callable[[], object], device: str) -> float:
+    """MiB at the peak of ``work`` above what was held before: of the process (Linux), or of the device."""
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - held) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    held = read_status("VmRSS")
+    work()
+    return (read_status("VmHWM") - held) / 2**10
+
+
+def read_status(name: str) -> int:
+    """KiB that the kernel gives for this process under ``name``."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def describe_place(threads: int, device: str | None = None) -> str:
+    """Machine, versions and date, as a table of results must state them; ``device``: the one used, if not the best."""
     names = ("torch", "transformers", "lightning", "trl")
     versions = []
     for name in names:
@@ -66,6 +89,7 @@ def describe_place(threads: int) -> str:
 
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()}-core CPU machine"
-    parts = [device, f"{threads} threads", f"Python {platform.python_version()}", *versions, time.strftime("%Y-%m-%d")]
+    on_gpu = torch.cuda.is_available() and device != "cpu"
+    place = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()}-core CPU machine"
+    parts = [place, f"{threads} threads", f"Python {platform.python_version()}", *versions, time.strftime("%Y-%m-%d")]
     return ", ".join(parts)

@@ -10,12 +10,11 @@ GPU.
 from __future__ import annotations
 
 import argparse
-import gc
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from common import peak_memory
 from material import ROOT, add_arguments, describe, load_weights
 from scoring import COMPARISONS, make_prompts, score_with_harness
 
@@ -24,28 +23,6 @@ from pretune.data.examples import Prompt
 from pretune.evaluation.likelihood import branch_out, encode_options, score_options
 from pretune.evaluation.prefix import group_by_prefix
 from pretune.modeling import context_length
-
-
-def peak_memory(work: Callable[[], object], device: str) -> float:
-    """MiB at the peak of ``work`` above what was held before: of the process (Linux), or of the device."""
-    import torch
-
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
-        work()
-        return (torch.cuda.max_memory_allocated() - held) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    held = read_status("VmRSS")
-    work()
-    return (read_status("VmHWM") - held) / 2**10
-
-
-def read_status(name: str) -> int:
-    """KiB that the kernel gives for this process under ``name``."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def measure(side: str, arguments: argparse.Namespace) -> float:

@@ -25,13 +25,18 @@ SKIPPED = 3
 
 
 class Clock:
-    """Times at which optimizer steps ended."""
+    """Times at which optimizer steps ended; for the first and the last that count, the device has finished them."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.times: list[float] = []
 
     def note(self, *_: Any) -> None:
         """A step has ended."""
+        import torch
+
+        if torch.cuda.is_available() and len(self.times) + 1 in (SKIPPED, self.steps):
+            torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
     def seconds(self) -> float:
@@ -39,14 +44,23 @@ class Clock:
         return self.times[-1] - self.times[SKIPPED - 1]
 
 
-def run_pretune(model: Any, tokenizer: Any, config: Any, examples: list[Any]) -> tuple[list[float], float]:
-    """Losses of all steps, and seconds of the timed ones."""
+def run_pretune(
+    model: Any, tokenizer: Any, config: Any, examples: list[Any], *, tokens: Any = None
+) -> tuple[list[float], float]:
+    """Losses of all steps, and seconds of the timed ones; ``tokens``: a cache that may hold the rows encoded."""
     from pretune.training.finetune import finetune
 
-    clock = Clock()
+    clock = Clock(-(-len(examples) // config.stage.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         outcome = finetune(
-            model, tokenizer, config, training=examples, validation=[], work_dir=Path(folder), on_step=clock.note
+            model,
+            tokenizer,
+            config,
+            training=examples,
+            validation=[],
+            work_dir=Path(folder),
+            on_step=clock.note,
+            tokens=tokens,
         )
     return [record["loss"] for record in outcome.history], clock.seconds()
 
@@ -61,7 +75,7 @@ def run_trl(
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    clock = Clock()
+    clock = Clock(-(-len(rows) // config.stage.batch_size))
 
     class Note(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -89,8 +103,8 @@ def run_trl(
             max_length=config.stage.max_length,
             gradient_checkpointing=checkpointing,
             completion_only_loss=True,
-            bf16=False,
-            use_cpu=not torch.cuda.is_available(),
+            bf16=config.trainer.precision == "bf16-mixed",
+            use_cpu=config.trainer.accelerator == "cpu" or not torch.cuda.is_available(),
             logging_steps=1,
             save_strategy="no",
             report_to="none",
