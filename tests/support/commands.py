@@ -110,6 +110,7 @@ class Running:
                     stdout=out,
                     stderr=err,
                     start_new_session=True,
+                    preexec_fn=_heed_ctrl_c,
                 )
             self.pid = self._popen.pid
         else:
@@ -150,6 +151,11 @@ class Running:
         result = Result(status, _read(self._out), _read(self._err))
         self._folder.cleanup()
         return result
+
+
+def _heed_ctrl_c() -> None:
+    """A shell's background job, and all that it starts, ignores Ctrl-C; a command that a user types does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, fresh: bool = False) -> Running:
