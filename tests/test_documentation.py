@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SCRIPTS = ("train.py", "evaluate.py", "probe.py", "report.py")
 PLACES = ("study_dir", "checkpoint.path", "checkpoint.recipe.corpus.path", "task.path")
 """Keys whose values on a page are places on the reader's machine."""

@@ -113,10 +113,11 @@ def complete_train_job(config: TrainConfig, library: Library, overrides: tuple[s
     formats = {
         name: config.format if name == config.format.name else library.format(name) for name in config.eval.formats
     }
-    for task in (config.task, *tasks.values()):
-        for format_ in (config.format, *formats.values()):
-            check_template(task, format_)
-    return Job(script="train", config=config, tasks=tasks, formats=formats, overrides=overrides)
+    job = Job(script="train", config=config, tasks=tasks, formats=formats, overrides=overrides)
+    check_template(config.task, config.format)
+    for evaluation in list_evaluations(job):
+        check_template(evaluation.task, evaluation.format)
+    return job
 
 
 def complete_evaluate_job(config: EvaluateConfig, library: Library, overrides: tuple[str, ...]) -> Job:
