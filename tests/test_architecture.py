@@ -25,7 +25,7 @@ LAYERS = (
     ("analysis",),
     ("report",),
     ("execution",),
-    ("app", "study", "theory"),
+    ("app", "study", "theory", "reference"),
 )
 """From the bottom up: a module imports from its own layer and from those above it in this list only."""
 

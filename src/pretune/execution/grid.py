@@ -20,7 +20,6 @@ from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.execution.rows import training_columns
-from pretune.execution.storage import Foothold
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.tracking import Tracker
@@ -102,16 +101,8 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     """Run every missing cell. Cells that another process works on are waited for.
 
     Raises nothing for failed cells: they are in the outcomes. With ``fail_fast`` the jobs after the first failure
-    are not started. Weights that cannot be what their name says stop the grid before any work. Raises
-    :class:`~pretune.errors.StorageFailure` when the study's folder is lost or takes no more files.
+    are not started. Weights that cannot be what their name says stop the grid before any work.
     """
-    with Foothold.on(grid.study.root) as foothold:
-        outcomes = _run_grid(grid, listener, tracker, foothold)
-        grid.study.sweep()
-    return outcomes
-
-
-def _run_grid(grid: Grid, listener: Listener, tracker: Tracker, foothold: Foothold) -> list[JobOutcome]:
     from pretune.execution.worker import Worker
 
     config = grid.config
@@ -122,7 +113,6 @@ def _run_grid(grid: Grid, listener: Listener, tracker: Tracker, foothold: Footho
         tracker=tracker,
         listener=listener,
         group=grid.group,
-        foothold=foothold,
     )
     check_checkpoints(grid, worker)
     outcomes: dict[int, list[CellOutcome]] = {}

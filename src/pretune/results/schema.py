@@ -54,6 +54,46 @@ METRIC_COLUMNS: Mapping[str, str] = {
     "n": INTEGER,
 }
 
+COLUMN_MEANINGS: Mapping[str, str] = {
+    "run_id": "the cell that measured it: name of its folder in `runs/`",
+    "kind": "kind of cell",
+    "family": "model family, as the catalogue names it",
+    "checkpoint": "name of the checkpoint in messages and figures",
+    "phase": "training phase that `step` counts in",
+    "step": "pre-training step",
+    "tokens": "pre-training tokens seen, where they are known",
+    "params": "parameters of the model",
+    "annealed": "whether the learning rate of the pre-training had reached its end",
+    "pretrain_seed": "seed of the pre-training, where a family has several",
+    "stage": "kind of training",
+    "train_task": "task of the fine-tuning; null in rows of base models",
+    "train_format": "prompt format of the fine-tuning",
+    "train_rows": "rows of the fine-tuning",
+    "epochs": "passes over them",
+    "optimizer": "optimizer of the fine-tuning",
+    "lr": "its peak learning rate",
+    "regularizer": "what kept the fine-tuning near the base",
+    "regularizer_strength": "its dial: strength, rank, or number of blocks",
+    "seed": "seed of the fine-tuning",
+    "state": "before or after fine-tuning",
+    "eval_task": "task that was measured",
+    "eval_split": "split of its rows",
+    "relation": "how it relates to the training task; null in rows of base models",
+    "eval_format": "prompt format of the measurement",
+    "shots": "examples before each row",
+    "scorer": "how an answer was read off the model; `baseline`: the trivial answerer on the same rows",
+    "probe": "kind of probe",
+    "probe_variant": "what exactly was done: normalisation, kind of quantisation, layer",
+    "magnitude": "how much: γ, bits, α",
+    "probe_seed": "seed of the probe's randomness",
+    "metric": "what `value` is",
+    "value": "the measurement: a sample mean, in the metric's own unit (accuracy, ROUGE-L: 0 to 1; losses: nats)",
+    "ci_low": "lower end of its 95 % interval over rows",
+    "ci_high": "upper end",
+    "n": "rows it was measured on",
+}
+"""Column → what it says, for the reference page."""
+
 KINDS = ("train", "evaluate", "probe")
 STATES = ("base", "tuned")
 RELATIONS = ("in_domain", "out_of_domain", "cross_task", "validation", "pretraining")
