@@ -57,11 +57,6 @@ class Outcome:
     note: str = ""
 
 
-def _find_inflections(inputs: Inputs) -> pd.DataFrame:
-    parts = [part for part in (inputs.series, inputs.text_series, inputs.probes) if len(part)]
-    return inflections.find_inflections(pd.concat(parts, ignore_index=True) if parts else inputs.series)
-
-
 CATALOGUE: tuple[Analysis, ...] = (
     Analysis(
         name="noise",
@@ -184,7 +179,7 @@ CATALOGUE: tuple[Analysis, ...] = (
         needs="curves over checkpoints",
         source=OVERTRAINED + ", sections 2 and 3",
         columns=inflections.INFLECTIONS,
-        compute=_find_inflections,
+        compute=lambda inputs: inflections.find_inflections(inputs.curves),
     ),
     Analysis(
         name="sensitivity",
@@ -199,7 +194,7 @@ CATALOGUE: tuple[Analysis, ...] = (
         needs="probe that reports a damage, nor a loss on pre-training text before and after fine-tuning",
         source=OVERTRAINED + ", section 3.3 and 3.4.1",
         columns=sensitivity.SENSITIVITY,
-        compute=lambda inputs: sensitivity.fit_sensitivity(inputs.probes, inputs.forgetting_every_rate),
+        compute=lambda inputs: sensitivity.fit_sensitivity(inputs.damages),
     ),
     Analysis(
         name="rate_trends",
@@ -214,7 +209,7 @@ CATALOGUE: tuple[Analysis, ...] = (
         needs="training with several learning rates and validation scores",
         source=OVERTRAINED + ", figure 5",
         columns=rate_trends.RATE_TRENDS,
-        compute=lambda inputs: rate_trends.fit_rate_trends(inputs.rates, inputs.checkpoints),
+        compute=lambda inputs: rate_trends.fit_rate_trends(inputs.best_rates),
     ),
     Analysis(
         name="matched_forgetting",

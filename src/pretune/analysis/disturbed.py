@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pretune.analysis.averaging import join_ids
+from pretune.analysis.averaging import average_seeds
 from pretune.analysis.ladders import CHECKPOINT, order_checkpoints
 from pretune.analysis.metrics import is_lower_better
 from pretune.analysis.series import SERIES, build_frame, name_annealing, place_on_axis
@@ -34,6 +34,8 @@ PROBES: Mapping[str, str] = {
     "axis": SERIES["axis"],
     "x": SERIES["x"],
     "value": "mean over probe seeds and training seeds",
+    "low": "lower end of its 95 % interval: evaluated rows and seeds; null when neither is known",
+    "high": "upper end",
     "good": "the value with its sign turned where less is better",
     "seed_sd": "standard deviation over probe seeds and training seeds",
     "seeds": "values that were averaged",
@@ -45,26 +47,19 @@ LESS_IS_BETTER = ("increase", "sharpness", "curvature", "error", "degradation", 
 
 
 def build_probes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average the probe rows of a cleaned table over seeds, one row per checkpoint; columns :data:`PROBES`."""
+    """Average the probe rows of a cleaned table over seeds, one row per checkpoint; columns :data:`PROBES`.
+
+    Intervals as in :func:`average_seeds`: all seeds disturb the same rows.
+    """
     probes = rows[(rows["kind"] == "probe").fillna(False)].copy()
     if probes.empty:
         return build_frame([], PROBES)
     probes["annealed"] = name_annealing(probes["annealed"])
     probes["state"] = probes["state"].fillna("base")
     by = [*WEIGHTS, *PROBE, "metric", "checkpoint"]
-    grouped = probes.groupby(by, dropna=False, sort=False)
-    table = grouped.agg(
-        value=("value", "mean"), seed_sd=("value", "std"), seeds=("value", "count"), runs=("run_id", "first")
-    ).reset_index()
-    repeated = table["seeds"] > 1
-    if repeated.any():
-        number = grouped.ngroup()
-        inside = number.isin(table.index[repeated])
-        table.loc[repeated, "runs"] = join_ids(probes["run_id"][inside], number[inside])
+    table = average_seeds(probes.assign(seed=range(len(probes))), by).rename(columns={"sd": "seed_sd"})
     places = order_checkpoints(rows).drop(columns=["label", "annealed"])
     table = place_on_axis(table.merge(places, on=CHECKPOINT, how="left"))
-    for name in ("value", "seed_sd"):
-        table[name] = table[name].astype("float64")
     table["setting"] = [f"lr={lr:g}" if pd.notna(lr) else "" for lr in table["lr"]]
     less = table["metric"].map(prefers_less).astype(bool)
     table["good"] = np.where(less, -table["value"], table["value"])

@@ -10,16 +10,21 @@ import pandas as pd
 from pretune.analysis.choosing import validate_rates
 from pretune.analysis.cleaning import clean
 from pretune.analysis.comparison import compare
-from pretune.analysis.disturbed import build_probes
+from pretune.analysis.disturbed import PROBES, build_probes
 from pretune.analysis.forgetting import choose_text_metric, derive_forgetting, keep_texts
 from pretune.analysis.formats import derive_formats
 from pretune.analysis.headline import pick_evaluation
 from pretune.analysis.ladders import order_checkpoints
 from pretune.analysis.metrics import Measure, Primary, choose_measures, find_text_tasks
 from pretune.analysis.noise import measure_noise
-from pretune.analysis.series import build_series
+from pretune.analysis.rate_trends import find_best_rates
+from pretune.analysis.sensitivity import build_damages
+from pretune.analysis.series import SERIES, build_frame, build_series
 from pretune.analysis.transfer import derive_transfer
 from pretune.analysis.trends import find_trends
+
+CURVES = {**SERIES, **{name: meaning for name, meaning in PROBES.items() if name not in SERIES}}
+"""Columns of curves of undisturbed and of disturbed models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,16 @@ class Inputs:
         return build_probes(self.rows)
 
     @cached_property
+    def damages(self) -> pd.DataFrame:
+        """What each disturbance does at each checkpoint."""
+        return build_damages(self.probes, self.forgetting_every_rate)
+
+    @cached_property
+    def best_rates(self) -> pd.DataFrame:
+        """The best learning rate of each training at each checkpoint."""
+        return find_best_rates(self.rates, self.checkpoints)
+
+    @cached_property
     def text_series(self) -> pd.DataFrame:
         """Loss on pre-training text as curves, every learning rate one of its own (in ``setting``)."""
         return build_series(keep_texts(self.comparison_every_rate, self.texts, self.text_metric))
@@ -120,6 +135,13 @@ class Inputs:
     def series(self) -> pd.DataFrame:
         """The headline as curves; annealed and un-annealed checkpoints apart."""
         return build_series(self.headline)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Undisturbed and disturbed models as curves: the headline, text at every learning rate, probes."""
+        parts = [part for part in (self.series, self.text_series, self.probes) if len(part)]
+        rows = pd.concat(parts, ignore_index=True) if parts else self.series
+        return build_frame(rows.reindex(columns=list(CURVES)), CURVES)
 
     @cached_property
     def all_series(self) -> pd.DataFrame:

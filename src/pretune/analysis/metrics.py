@@ -17,6 +17,9 @@ Primary = Mapping[str, tuple[str, str]]
 
 LOSSES = frozenset({"loss", "loss_per_byte", "perplexity", "target_loss", "train_loss", "validation_loss"})
 SHARES = frozenset({"accuracy", "rouge_l", "exact_match"})
+SHARES_OF_PROBES = frozenset({"probe_accuracy", *(f"{name}_drop" for name in SHARES)})
+"""What probes report on the same scale: shares, and drops of shares."""
+
 TEXT_METRICS = ("loss", "loss_per_byte", "perplexity")
 """Metrics of running text, in order of preference."""
 
@@ -31,6 +34,12 @@ LABELS: Mapping[str, str] = {
     "loss_per_byte": "loss, nats per byte",
     "target_loss": "loss of the right answer, nats per token",
     "perplexity": "perplexity",
+    "loss_increase": "rise of the loss, nats per token",
+    "perplexity_increase": "rise of the perplexity",
+    "accuracy_drop": "fall of the accuracy, points",
+    "rouge_l_drop": "fall of ROUGE-L × 100",
+    "exact_match_drop": "fall of exact match, points",
+    "probe_accuracy": "accuracy of a linear probe, %",
 }
 
 
@@ -48,12 +57,12 @@ def is_lower_better(metric: str) -> bool:
 
 def points_per_unit(metric: str) -> float:
     """Return the factor from table values to what is shown: 100 for shares (0..1), 1 for anything else."""
-    return 100.0 if metric in SHARES else 1.0
+    return 100.0 if metric in SHARES or metric in SHARES_OF_PROBES else 1.0
 
 
 def label_metric(metric: str) -> str:
     """Return the axis label of ``metric`` as it is shown, with its unit."""
-    return LABELS.get(metric, metric)
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
 def choose_measures(table: pd.DataFrame, primary: Primary) -> dict[str, Measure]:

@@ -34,55 +34,85 @@ RATE_TRENDS: Mapping[str, str] = {
     "reason": "why something could not be said",
 }
 
+BEST_RATES: Mapping[str, str] = {
+    "family": SERIES["family"],
+    "annealed": SERIES["annealed"],
+    "train_task": SERIES["train_task"],
+    **dict.fromkeys(SETTING, "setting of the training"),
+    **{name: SERIES[name] for name in ("checkpoint", "step", "tokens", "position", "axis", "x")},
+    "best": "best learning rate, between grid points where the scores allow it",
+    "below": "the rate of the grid below the best one tried; null when that was the smallest",
+    "above": "the rate of the grid above it; null when that was the largest",
+    "at_edge": "whether the best rate tried lies at the edge of the grid, so that the optimum may lie beyond",
+    "tried": "rates with a validation score",
+    "evidence": "what they were judged by",
+}
+
+_TRAINING = ["family", "annealed", "train_task", *SETTING]
+
 STEADY, STEEP = 0.15, -0.5
 """Constant: the interval lies within ± the first. Quickly: a slope below the second (half per two doublings)."""
 
 
-def fit_rate_trends(rates: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
-    """Fit log2 of the best learning rate against pre-training; columns :data:`RATE_TRENDS`.
+def find_best_rates(rates: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
+    """Find the best learning rate of each training at each checkpoint with two rates or more; columns
+    :data:`BEST_RATES`.
 
     ``rates`` is :func:`validate_rates`' table: only validation scores count. Where the best rate has a neighbour on
     both sides, the vertex of the parabola through the three (in the logarithm of the rate) is the optimum; at the edge
-    of the grid it is the edge, and ``at_edge`` counts it. Least squares, Student's t. Classes after Springer et al.
-    (figure 5); their limits (:data:`STEADY`, :data:`STEEP`) are conventions of this project. *undecided* when the
-    interval is too wide, or when most optima lie at the edge.
+    of the grid it is the edge.
     """
     scored = rates.dropna(subset=["validation", "lr"])
     if scored.empty:
-        return build_frame([], RATE_TRENDS)
+        return build_frame([], BEST_RATES)
     places = checkpoints[[*CHECKPOINT, "step", "tokens", "position", "annealed"]].drop_duplicates(CHECKPOINT)
     rows = place_on_axis(scored.merge(places, on=CHECKPOINT, how="left"))
     rows["annealed"] = name_annealing(rows["annealed"])
-    keys = ["family", "annealed", "train_task", *SETTING]
-    records = []
-    for key, group in rows.groupby(keys, dropna=False, sort=False):
-        points = []
-        for _, grid in group.sort_values("position", kind="stable").groupby("position", sort=True, dropna=False):
-            if len(grid) > 1:
-                lower = str(grid["evidence"].iloc[0]).endswith("loss")
-                score = grid["validation"].to_numpy(dtype=float) * (-1.0 if lower else 1.0)
-                points.append((float(grid["x"].iloc[0]), *_find_optimum(grid["lr"].to_numpy(dtype=float), score)))
-        if points:
-            axis = group["axis"].iloc[0]
-            records.append(dict(zip(keys, key, strict=True)) | {"axis": axis} | _describe(points))
+    rows = rows.sort_values("position", kind="stable")
+    records: list[dict[str, object]] = []
+    for _, grid in rows.groupby([*_TRAINING, "position"], dropna=False, sort=False):
+        if len(grid) > 1:
+            lower = str(grid["evidence"].iloc[0]).endswith("loss")
+            score = grid["validation"].to_numpy(dtype=float) * (-1.0 if lower else 1.0)
+            first = {str(name): value for name, value in grid.iloc[0].items()}
+            records.append(first | _find_optimum(grid["lr"].to_numpy(dtype=float), score))
+    return build_frame(records, BEST_RATES)
+
+
+def fit_rate_trends(best: pd.DataFrame) -> pd.DataFrame:
+    """Fit log2 of the best learning rate (:func:`find_best_rates`) against pre-training; columns :data:`RATE_TRENDS`.
+
+    Least squares, Student's t. Classes after Springer et al. (figure 5); their limits (:data:`STEADY`, :data:`STEEP`)
+    are conventions of this project. *undecided* when the interval is too wide, or when most optima lie at the edge of
+    the grid, which ``at_edge`` counts.
+    """
+    records = [
+        dict(zip(_TRAINING, key, strict=True)) | {"axis": group["axis"].iloc[0]} | _describe(group)
+        for key, group in best.groupby(_TRAINING, dropna=False, sort=False)
+    ]
     return build_frame(records, RATE_TRENDS)
 
 
-def _find_optimum(rates: np.ndarray, scores: np.ndarray) -> tuple[float, bool]:
-    """log2 of the best rate, and whether it lies at the edge of the grid."""
+def _find_optimum(rates: np.ndarray, scores: np.ndarray) -> dict[str, object]:
+    """Return the best rate with its neighbours on the grid, and whether it lies at the edge."""
     order = np.argsort(rates)
     logs, scores = np.log2(rates[order]), scores[order]
-    best = int(np.argmax(scores))
-    if best in (0, len(logs) - 1):
-        return float(logs[best]), True
-    a, b, _ = np.polyfit(logs[best - 1 : best + 2] - logs[best], scores[best - 1 : best + 2], 2)
-    shift = -b / (2 * a) if a < 0 else 0.0
-    return float(np.clip(logs[best] + shift, logs[best - 1], logs[best + 1])), False
+    top = int(np.argmax(scores))
+    edge = top in (0, len(logs) - 1)
+    place = float(logs[top])
+    if not edge:
+        a, b, _ = np.polyfit(logs[top - 1 : top + 2] - logs[top], scores[top - 1 : top + 2], 2)
+        place = float(np.clip(logs[top] - b / (2 * a) if a < 0 else logs[top], logs[top - 1], logs[top + 1]))
+    return {
+        "best": 2**place, "below": float(rates[order][top - 1]) if top else math.nan,
+        "above": float(rates[order][top + 1]) if top + 1 < len(logs) else math.nan, "at_edge": edge,
+        "tried": len(logs),
+    }  # fmt: skip
 
 
-def _describe(points: list[tuple[float, float, bool]]) -> dict[str, object]:
-    x, best = (np.array([point[i] for point in points], dtype=float) for i in (0, 1))
-    edges = sum(point[2] for point in points)
+def _describe(points: pd.DataFrame) -> dict[str, object]:
+    x, best = points["x"].to_numpy(dtype=float), np.log2(points["best"].to_numpy(dtype=float))
+    edges = int(points["at_edge"].sum())
     line = fit_line(x, best)
     finding, reason = UNDECIDED, ""
     if len(points) < FEWEST:

@@ -36,6 +36,8 @@ SERIES: Mapping[str, str] = {
     "axis": "what x is: 'log2 tokens', 'log2 step' or 'position'",
     "x": "place on the axis; step 0 stands one doubling before the first later checkpoint",
     "value": "mean over seeds, in the units of the table",
+    "low": "lower end of its 95 % interval",
+    "high": "upper end",
     "good": "the value with its sign turned for losses: more is better",
     "item_se": "standard error from the sample of evaluated rows alone; null when unknown",
     "seed_sd": "standard deviation over training seeds; null with fewer than two",
@@ -75,6 +77,7 @@ def build_series(headline: pd.DataFrame) -> pd.DataFrame:
         part["relation"] = rows["relation"] if state == "tuned" else None
         part["setting"] = rows["setting"].fillna("") if state == "tuned" else ""
         part["value"] = rows[state].astype(float)
+        part["low"], part["high"] = rows[f"{state}_low"].astype(float), rows[f"{state}_high"].astype(float)
         part["seed_sd"] = rows["tuned_sd"].astype(float) if state == "tuned" else np.nan
         part["seeds"] = rows["seeds"].astype(float) if state == "tuned" else np.nan
         part["item_se"] = _find_item_errors(rows, state)

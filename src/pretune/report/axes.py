@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pretune.analysis.ladders import has_steps
-from pretune.report.wording import shorten
+from pretune.report.wording import shorten, write_number, write_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +22,34 @@ class Tick:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderAxis:
-    """Where each checkpoint of a family stands, from 0 to 1; ``cut`` is where the axis is broken for step 0."""
-
-    title: str
-    places: Mapping[str, float]
-    ticks: tuple[Tick, ...]
-    cut: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ValueAxis:
-    """A vertical axis from ``low`` to ``high`` with its tick values and their number of decimals."""
+    """A vertical axis from ``low`` to ``high`` with its tick values and their number of decimals, or their labels."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
     digits: int = 0
+    labels: tuple[str, ...] = ()
+
+    def write(self, *, signed: bool = False) -> list[tuple[float, str]]:
+        """Return each tick with its label."""
+        written = [write_number(tick, self.digits, signed=signed and tick != 0) for tick in self.ticks]
+        return list(zip(self.ticks, self.labels or written, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderAxis:
+    """Where each checkpoint of a family stands, from 0 to 1; ``cut`` is where the axis is broken for step 0.
+
+    Other things that points are of (learning rates, arms) can take the place of checkpoints: ``places`` has their
+    keys, and ``scale`` the numbers along the axis.
+    """
+
+    title: str
+    places: Mapping[str, float]
+    ticks: tuple[Tick, ...]
+    cut: float | None = None
+    scale: ValueAxis | None = None
 
 
 def build_ladder_axis(ordered: pd.DataFrame) -> LadderAxis:
@@ -114,7 +125,35 @@ def build_value_axis(values: list[float], *, share: bool = False, from_zero: boo
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)
     if first == last:
-        first, last = first - 1, last + 1
+        first, last = first if from_zero else first - 1, last + 1
     digits = next(d for d in range(7) if abs(round(step, d) - step) < step * 1e-6 or d == 6)
     ticks = tuple(round(index * step, 10) for index in range(first, last + 1))
     return ValueAxis(low=ticks[0], high=ticks[-1], ticks=ticks, digits=digits)
+
+
+def build_plane_axis(title: str, values: Mapping[str, float], others: Iterable[float] = ()) -> LadderAxis:
+    """Lay out keys along a linear axis by a number each; ``others`` (ends of intervals) are to be inside too."""
+    axis = build_value_axis([*values.values(), *others])
+    ticks = [Tick(at=share_of(axis, tick), label=text) for tick, text in axis.write()]
+    places = {key: share_of(axis, value) for key, value in values.items()}
+    return LadderAxis(title=title, places=places, ticks=_thin_out(ticks), scale=axis)
+
+
+def share_of(axis: ValueAxis, value: float) -> float:
+    """Return where a value stands on an axis, from 0 to 1."""
+    return (value - axis.low) / (axis.high - axis.low)
+
+
+def build_rate_axis(rates: Iterable[float]) -> ValueAxis:
+    """Lay out log2 of learning rates, with a tick at each rate of the grid as far as there is room."""
+    known = sorted({float(rate) for rate in rates if rate > 0})
+    if not known:
+        return ValueAxis(low=0.0, high=1.0, ticks=())
+    logs = [math.log2(rate) for rate in known]
+    low, high = logs[0] - 0.5, logs[-1] + 0.5
+    kept: list[int] = []
+    for index, place in enumerate(logs):
+        if not kept or place - logs[kept[-1]] >= (high - low) / 14:
+            kept.append(index)
+    return ValueAxis(low=low, high=high, ticks=tuple(logs[i] for i in kept),
+                     labels=tuple(write_rate(known[i]) for i in kept))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a figure is: a chart in one of three forms, the data behind it, and its name as a file."""
+"""What a figure is: a chart in one of four forms, the data behind it, and its name as a file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 from markupsafe import Markup
 
+from pretune.report.dots import Dots, draw_dots
 from pretune.report.matrix import Matrix, draw_matrix
 from pretune.report.overview import Overview, draw_overview
 from pretune.report.panels import Panel, draw_panel
 from pretune.report.wording import is_null
 
-Chart = Panel | Matrix | Overview
+Chart = Panel | Matrix | Overview | Dots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +51,13 @@ def draw_chart(chart: Chart) -> Markup:
     """Draw a chart as SVG."""
     if isinstance(chart, Panel):
         return draw_panel(chart)
+    if isinstance(chart, Dots):
+        return draw_dots(chart)
     return draw_matrix(chart) if isinstance(chart, Matrix) else draw_overview(chart)
 
 
 def _list_runs(chart: Chart) -> Iterable[tuple[str, tuple[str, ...]]]:
-    if isinstance(chart, Panel):
+    if isinstance(chart, Panel | Dots):
         rows: list[list[tuple[str, ...]]] = [[point.runs for point in curve.points] for curve in chart.curves]
     elif isinstance(chart, Matrix):
         rows = [[cell.runs if cell else () for cell in cells] for cells in chart.cells]

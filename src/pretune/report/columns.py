@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from pretune.analysis.choosing import SETTING
 from pretune.analysis.metrics import label_metric, points_per_unit
 from pretune.report.curves import records, split_runs
 from pretune.report.views import Cell, View
@@ -17,7 +19,8 @@ Column = tuple[str, str, str]
 """Column of the table, head on the page, kind of value.
 
 Kinds: ``text``; ``score`` and ``change`` (in points or the metric's unit, a change with its sign); ``units`` (of the
-noise); ``p``; ``count``; ``large`` (steps, tokens); ``rate``; ``number`` (three significant digits); ``metric``.
+noise); ``p``; ``count``; ``large`` (steps, tokens); ``rate``; ``number`` (three significant digits);
+``points`` (of shares, from 0 to 1 in the table); ``metric``.
 """
 
 MOST = 200
@@ -48,7 +51,7 @@ def _says_something(name: str, values: pd.Series) -> bool:
     """Columns without a value say nothing, nor do those that only tell rows apart and are the same in all of them."""
     if values.map(_is_empty).all():
         return False
-    return name not in ("family", "annealed", "setting") or values.nunique() > 1
+    return name not in ("family", "annealed", "setting", *SETTING) or values.nunique() > 1
 
 
 def guess_columns(frame: pd.DataFrame) -> list[Column]:
@@ -81,6 +84,8 @@ def _is_empty(value: object) -> bool:
 
 def _write_cell(row: Mapping[str, Any], name: str, kind: str) -> Cell:
     value = row[name]
+    if isinstance(value, bool | np.bool_):
+        return Cell(text="yes" if value else "no")
     if kind == "text":
         return Cell(text=write_text(value).replace("_", " ") if name == "relation" else write_text(value))
     if kind == "metric":
@@ -93,6 +98,7 @@ def _write_cell(row: Mapping[str, Any], name: str, kind: str) -> Cell:
         "score": lambda: write_number(value * scale, digits),
         "change": lambda: write_number(value * scale, digits, signed=True),
         "units": lambda: write_number(value, digits, signed=True),
+        "points": lambda: write_number(value * 100),
         "p": lambda: write_p(value),
         "count": lambda: write_count(value),
         "large": lambda: shorten(value),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pretune.analysis.choosing import SETTING
 from pretune.analysis.metrics import points_per_unit
 from pretune.report.panels import Curve, Point
 from pretune.report.wording import is_null, shorten, write_interval, write_number, write_rate
@@ -67,6 +68,18 @@ def say_place(row: Row) -> str:
     if row.get("annealed") is True:
         text += ", annealed"
     return text
+
+
+def find_varied(rows: pd.DataFrame) -> list[str]:
+    """Name the columns of the setting that tell trainings of one task apart."""
+    kinds = rows.groupby(["family", "train_task"], dropna=False)[SETTING].nunique(dropna=False)
+    return [name for name in SETTING if len(kinds) and int(kinds[name].max()) > 1]
+
+
+def name_training(values: Sequence[object]) -> str:
+    """Name a training by its task and what tells it from others of the task."""
+    first, *rest = (str(value) for value in values if not is_null(value))
+    return f"{first} [{', '.join(rest)}]" if rest else first
 
 
 def collect(rows: pd.DataFrame, names: Sequence[str], metric: str) -> list[float]:

@@ -15,7 +15,8 @@ from markupsafe import Markup, escape
 
 from pretune.analysis.metrics import label_metric
 from pretune.report.charts import Figure
-from pretune.report.panels import Curve, Panel
+from pretune.report.dots import Dots
+from pretune.report.panels import Curve, Panel, draw_caret
 from pretune.report.results import Results
 from pretune.report.sections import Section
 from pretune.report.sentences import state_findings
@@ -149,8 +150,10 @@ def _draw_sample(*parts: Markup, colour: str = "neutral") -> Markup:
 
 def _draw_key(sections: Sequence[Section]) -> list[tuple[Markup, str, str]]:
     """Return what the marks mean as (sample, words, class of what the key shows and hides); only what occurs."""
-    panels = [f.chart for section in sections for f in section.figures if isinstance(f.chart, Panel)]
+    charts = [f.chart for section in sections for f in section.figures if isinstance(f.chart, Panel | Dots)]
+    panels = [chart for chart in charts if isinstance(chart, Panel)]
     states = {curve.state for panel in panels for curve in panel.curves}
+    points = [point for panel in panels for curve in panel.curves for point in curve.points]
 
     def line(class_: str) -> Markup:
         return element("line", x1=1, x2=33, y1=8, y2=8, class_=class_)
@@ -169,10 +172,16 @@ def _draw_key(sections: Sequence[Section]) -> list[tuple[Markup, str, str]]:
     )
     if any(panel.level is not None for panel in panels):
         key.append((_draw_sample(line("level")), "trivial baseline", "level"))
-    if any(panel.floor is not None for panel in panels):
+    if any(chart.floor is not None for chart in charts):
         bar = [element("line", x1=17, x2=17, y1=2, y2=14, class_="floor-bar")]
         bar += [element("line", x1=13, x2=21, y1=y, y2=y, class_="floor-bar") for y in (2, 14)]
         key.append((_draw_sample(*bar), "noise floor: smallest difference worth reading", "floor"))
+    if any(point.annealed for point in points):
+        marks = draw_mark(0, 17, 8, "mark tuned"), element("circle", cx=17, cy=8, r=7, class_="ring")
+        key.append((_draw_sample(*marks), "annealed checkpoint", "ring"))
+    if any(point.caret for point in points):
+        marks = draw_mark(0, 17, 13, "mark tuned", 2.6), draw_caret(17, 15, "caret filled", below=False)
+        key.append((_draw_sample(*marks), "the point that a section is about", "caret"))
     return key
 
 

@@ -21,7 +21,9 @@ LABEL_STEP = 12.0
 class Point:
     """A value at a checkpoint (name), its interval (NaN where unknown), what hovering shows, the cells behind it.
 
-    Annealed checkpoints are ringed, and no line joins them to the others: they are not of one curve.
+    Annealed checkpoints are ringed, and no line joins them to the others: they are not of one curve. ``across`` is an
+    interval along the horizontal axis, in shares of it. A ``minor`` point has a small mark. ``caret``: a triangle
+    points at it, "open" or "filled".
     """
 
     checkpoint: str
@@ -31,6 +33,9 @@ class Point:
     hover: str
     runs: tuple[str, ...] = ()
     annealed: bool = False
+    across: tuple[float, float] | None = None
+    minor: bool = False
+    caret: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,8 @@ class Curve:
     """Points in the order of the ladder.
 
     ``state`` sets line and mark (base: dashed, open; tuned: solid, filled; published: dotted, a cross), ``shape`` the
-    mark of one of several curves of a state. ``label`` is written at the right end; empty: the last value.
+    mark of one of several curves of a state. ``label`` is written at the right end; empty: the last value. Less is
+    better on a ``downwards`` curve: carets point from below. Points that are not ``joined`` have no line.
     """
 
     name: str
@@ -47,6 +53,8 @@ class Curve:
     shape: int
     points: tuple[Point, ...]
     label: str = ""
+    downwards: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,8 @@ class Panel:
     """All that one chart shows.
 
     ``level`` is a thin horizontal line with its label. ``floor`` is the smallest difference worth reading, in units of
-    the vertical axis: a scale bar, or a band about zero when ``about_zero``. ``span`` names the two checkpoints
+    the vertical axis: a scale bar, or a band about zero when ``about_zero``. With ``bars``, intervals are bars even
+    where there are few curves. ``span`` names the two checkpoints
     between which something happens that ``span_label`` says.
     """
 
@@ -69,6 +78,7 @@ class Panel:
     floor: float | None = None
     floor_label: str = "noise floor"
     about_zero: bool = False
+    bars: bool = False
     span: tuple[str, str] | None = None
     span_label: str = ""
     width: float = 380.0
@@ -129,11 +139,10 @@ def draw_panel(panel: Panel) -> Markup:
 def _draw_frame(panel: Panel) -> Markup:
     floor = panel.bottom
     parts = []
-    for value in panel.axis.ticks:
+    for value, text in panel.axis.write(signed=panel.about_zero):
         y = panel.y(value)
         kind = "grid zero" if panel.about_zero and value == 0 else "grid"
         parts.append(element("line", x1=LEFT, x2=panel.end, y1=y, y2=y, class_=kind))
-        text = write_number(value, panel.axis.digits, signed=panel.about_zero and value != 0)
         parts.append(element("text", text, x=LEFT - 6, y=y + 3.5, class_="tick end"))
     parts.append(element("line", x1=LEFT, x2=panel.end, y1=floor, y2=floor, class_="axis"))
     for tick in panel.ladder.ticks:
@@ -192,11 +201,14 @@ def _draw_floor(panel: Panel) -> Markup:
     if panel.about_zero:
         top, bottom = (panel.y(min(max(v, panel.axis.low), panel.axis.high)) for v in (size, -size))
         band = element("rect", x=LEFT, y=top, width=panel.end - LEFT, height=bottom - top, class_="floor-band")
-        x, y = _find_place(panel, 5.0 * len(text), [(x, y) for y in (top - 11, bottom + 2) for x in (0.0, 1.0)])
+        x, y = _find_place(
+            panel, 5.0 * len(text), [(x, y) for y in (top - 11, bottom + 2, TOP + 2, TOP + 16) for x in (0.0, 1.0)]
+        )
         label = element("text", text, x=x, y=y + 9, class_="tick faint halo")
         return element("g", element("title", hover), band, label, class_="floor")
     height = min(abs(panel.y(size) - panel.y(0.0)), panel.bottom - TOP - 4)
-    places = [(x, y) for y in (TOP + 4, panel.bottom - max(height, 12.0) - 6) for x in (0.0, 1.0)]
+    highest, lowest = TOP + 4, panel.bottom - max(height, 12.0) - 6
+    places = [(x, y) for y in (highest, lowest, (highest + lowest) / 2) for x in (0.0, 1.0)]
     x, y = _find_place(panel, 5.4 * len(text) + 14, places, max(height, 12.0))
     bar = [
         element("line", x1=x, x2=x, y1=y, y2=y + height, class_="floor-bar"),
@@ -250,10 +262,14 @@ def _draw_band(panel: Panel, curve: Curve) -> Markup:
         return min(max(value, panel.axis.low), panel.axis.high)
 
     colour = tint(curve.colour)
-    if len(known) == 1 or len(panel.curves) > 3:
+    if len(known) == 1 or len(panel.curves) > 3 or panel.bars:
         whiskers = []
         shift = 2.4 * (panel.curves.index(curve) - (len(panel.curves) - 1) / 2) if len(panel.curves) > 3 else 0.0
         for point in known:
+            if point.across is not None:
+                left, right = (panel.at(min(max(share, 0.0), 1.0)) for share in point.across)
+                y = panel.y(inside(point.value))
+                whiskers.append(element("line", x1=left, x2=right, y1=y, y2=y, class_=f"whisker {colour}"))
             x = panel.x(point.checkpoint) + min(max(shift, -7.0), 7.0)  # side by side, so that they can be told apart
             whiskers.append(element("line", x1=x, x2=x, y1=panel.y(inside(point.low)), y2=panel.y(inside(point.high)),
                                     class_=f"whisker {colour}"))  # fmt: skip
@@ -276,25 +292,35 @@ def _draw_curve(panel: Panel, curve: Curve) -> list[Markup]:
     parts = []
     for annealed, stretch in itertools.groupby(zip(curve.points, places, strict=True), lambda pair: pair[0].annealed):
         joined = [place for _, place in stretch]
-        if len(joined) > 1:
+        if len(joined) > 1 and curve.joined:
             kind = f"line {curve.state} {colour}" + (" annealed" if annealed else "")
             parts.append(element("path", d=path_through(joined), class_=kind))
     for index, (point, (x, y)) in enumerate(zip(curve.points, places, strict=True)):
-        marks = [draw_mark(curve.shape, x, y, f"mark {curve.state} {colour}")]
+        marks = [draw_mark(curve.shape, x, y, f"mark {curve.state} {colour}", 2.3 if point.minor else 4.0)]
+        if point.caret:
+            marks.append(draw_caret(x, y, f"caret {point.caret} {colour}", below=curve.downwards))
         if point.annealed:
             marks.append(element("circle", cx=x, cy=y, r=7, class_=f"ring {colour}"))
         parts.append(element("g", element("title", point.hover), *marks, class_="point", data_point=index))
     return parts
 
 
+def draw_caret(x: float, y: float, class_: str, *, below: bool) -> Markup:
+    """Draw a triangle that points at (x, y) from above, or from below."""
+    way = 1 if below else -1
+    corners = [(x, y + way * 7), (x + 4.6, y + way * 15), (x - 4.6, y + way * 15)]
+    return element("path", d=path_through(corners) + " Z", class_=class_)
+
+
 def place_labels(panel: Panel) -> dict[int, tuple[float, str]]:
     """Find a height for the label at the end of each curve, at least :data:`LABEL_STEP` apart, inside the plot.
 
-    Curves without a label of their own are labelled by their last value while there are at most three.
+    Curves over checkpoints that have no label of their own are labelled by their last value while there are at most
+    three.
     """
     ends = []
     for number, curve in enumerate(panel.curves):
-        if curve.points and (curve.label or len(panel.curves) <= 3):
+        if curve.points and (curve.label or (len(panel.curves) <= 3 and panel.ladder.scale is None)):
             text = curve.label or write_number(curve.points[-1].value, panel.digits, signed=panel.about_zero)
             ends.append((panel.y(curve.points[-1].value) + 3.5, number, text))
     ends.sort()

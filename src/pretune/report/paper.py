@@ -53,9 +53,11 @@ def write_paper(
     for section in sections:
         small = [f for f in section.figures if isinstance(f.chart, Panel) and not is_wide(f.chart)]
         groups += [(f.name, [f]) for f in section.figures if f not in small]
-        for start in range(0, len(small), MOST_PANELS):
-            number = "" if len(small) <= MOST_PANELS else f"-{start // MOST_PANELS + 1}"
-            groups.append((section.id + number, small[start : start + MOST_PANELS]))
+        planes = [f for f in small if isinstance(f.chart, Panel) and f.chart.ladder.scale is not None]
+        for name, alike in ((section.id, [f for f in small if f not in planes]), (f"{section.id}-plane", planes)):
+            for start in range(0, len(alike), MOST_PANELS):
+                number = "" if len(alike) <= MOST_PANELS else f"-{start // MOST_PANELS + 1}"
+                groups.append((name + number, alike[start : start + MOST_PANELS]))
     folder.mkdir(parents=True, exist_ok=True)
     written: dict[str, list[Path]] = {}
     style: AbstractContextManager[Any] = matplotlib.rc_context(dict(STYLE))
@@ -67,6 +69,9 @@ def write_paper(
                 path = folder / f"{name}.{ending}"
                 canvas.savefig(path, metadata=metadata)
                 written[name].append(path)
+    for path in [*folder.glob("*.pdf"), *folder.glob("*.svg")]:
+        if path.stem not in written:  # an earlier report's
+            path.unlink()
     return written
 
 
@@ -98,6 +103,7 @@ def _draw(figures: Sequence[Figure], width: float) -> Canvas:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        canvas.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), 5),
+        columns = int(width / (0.4 + 0.055 * max(map(len, entries))))
+        canvas.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=max(min(columns, 5), 1),
                       frameon=False, handlelength=2.4)  # fmt: skip
     return canvas

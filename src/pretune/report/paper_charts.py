@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretune.report.axes import Tick
 from pretune.report.charts import Chart
+from pretune.report.dots import Dots
 from pretune.report.matrix import Matrix
 from pretune.report.overview import Overview
 from pretune.report.palette import BETTER, SOFT, WORSE, ink
-from pretune.report.panels import Curve, Panel, place_labels
+from pretune.report.panels import Curve, Panel, Point, place_labels
 from pretune.report.wording import write_number
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def draw_chart(axes: Axes, chart: Chart) -> None:
         _draw_panel(axes, chart)
     elif isinstance(chart, Matrix):
         _draw_matrix(axes, chart)
+    elif isinstance(chart, Dots):
+        _draw_dots(axes, chart)
     else:
         _draw_overview(axes, chart)
 
@@ -40,7 +44,7 @@ def is_wide(panel: Panel) -> bool:
     return panel.width >= 600
 
 
-def _thin_out(ticks: Sequence[Tick], distance: float = 0.21) -> list[Tick]:
+def _thin_out(ticks: Sequence[Tick], distance: float) -> list[Tick]:
     """Keep the last tick and those before it that are far enough apart for a narrow panel."""
     kept: list[Tick] = []
     for tick in reversed(ticks):
@@ -50,12 +54,13 @@ def _thin_out(ticks: Sequence[Tick], distance: float = 0.21) -> list[Tick]:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    axes.set_title(panel.title)
-    axes.set_ylabel(panel.subtitle.partition(" · ")[0].partition(" (")[0])
+    axes.set_title(panel.title if is_wide(panel) else textwrap.fill(panel.title, 26))
+    axes.set_ylabel(textwrap.fill(panel.subtitle.partition(" · ")[0].partition(" (")[0], 26))
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(panel.axis.low, panel.axis.high)
-    axes.set_yticks(panel.axis.ticks, [write_number(tick, panel.axis.digits) for tick in panel.axis.ticks])
-    ticks = panel.ladder.ticks if is_wide(panel) else _thin_out(panel.ladder.ticks)
+    axes.set_yticks(panel.axis.ticks, [label for _, label in panel.axis.write(signed=panel.about_zero)])
+    distance = 0.27 if any(curve.label for curve in panel.curves) else 0.21
+    ticks = panel.ladder.ticks if is_wide(panel) else _thin_out(panel.ladder.ticks, distance)
     axes.set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -80,7 +85,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 def _draw_floor(axes: Axes, panel: Panel, floor: float) -> None:
     text = f"{panel.floor_label} {write_number(floor, panel.digits)}"
     if panel.about_zero:
-        axes.axhspan(-floor, floor, color=SOFT, alpha=0.15, linewidth=0, label=text)
+        axes.axhspan(-floor, floor, color=SOFT, alpha=0.15, linewidth=0, label=panel.floor_label)
         return
     top = panel.axis.high - 0.03 * (panel.axis.high - panel.axis.low)
     axes.errorbar([0.0], [top - floor / 2], yerr=[floor / 2], color=SOFT, linewidth=0.8, capsize=1.5, fmt="none")
@@ -90,29 +95,77 @@ def _draw_floor(axes: Axes, panel: Panel, floor: float) -> None:
 
 def _draw_curve(axes: Axes, panel: Panel, curve: Curve) -> None:
     colour, filled = ink(curve.colour), curve.state == "tuned"
-    mark = "x" if curve.shape < 0 else MARKS[curve.shape % len(MARKS)]
+    mark = _choose_mark(curve)
     style: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 3.2, "markeredgewidth": 0.8,
              "markerfacecolor": colour if filled else "white", "linestyle": DASHES[curve.state]}  # fmt: skip
     told = {point.checkpoint: panel.ladder.places[point.checkpoint] for point in curve.points}
     single = len([other for other in panel.curves if other.state == curve.state]) == 1
-    label: str | None = STATES[curve.state] if single else curve.name
+    label: str | None = STATES[curve.state] if single else curve.name.partition(": ")[0]
     if curve.label:  # written at its end
         label = None
     for _, points in itertools.groupby(curve.points, lambda point: point.annealed):
         stretch = list(points)
         x = [told[point.checkpoint] for point in stretch]
-        axes.plot(x, [point.value for point in stretch], label=label, **style)
+        line = style["linestyle"] if curve.joined else "none"
+        large = [index for index, point in enumerate(stretch) if not point.minor]
+        axes.plot(x, [point.value for point in stretch], label=label,
+                  **(style | {"linestyle": line, "markevery": large}))  # fmt: skip
+        small = [(place, point.value) for place, point in zip(x, stretch, strict=True) if point.minor]
+        if small:
+            axes.plot(*zip(*small, strict=True), **(style | {"linestyle": "none", "markersize": 1.6}))
+        _draw_carets(axes, curve, stretch, x)
         label = None
         bounded = [point for point in stretch if math.isfinite(point.low) and math.isfinite(point.high)]
         places = [told[point.checkpoint] for point in bounded]
         low, high = [point.low for point in bounded], [point.high for point in bounded]
-        if len(panel.curves) > 3 or len(bounded) < 2:
+        for point in bounded:
+            if point.across is not None:
+                axes.hlines(point.value, *point.across, color=colour, alpha=0.4, linewidth=0.8)
+        if len(panel.curves) > 3 or len(bounded) < 2 or panel.bars:
             axes.vlines(places, low, high, color=colour, alpha=0.4, linewidth=0.8)
         else:
             axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0)
         if stretch[0].annealed:
             axes.plot(x, [point.value for point in stretch], linestyle="none", marker="o", markersize=6.5,
                       markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.6)  # fmt: skip
+
+
+def _choose_mark(curve: Curve) -> str:
+    if curve.shape < 0:
+        return "+" if curve.shape == -2 else "x"
+    return MARKS[curve.shape % len(MARKS)]
+
+
+def _draw_carets(axes: Axes, curve: Curve, points: Sequence[Point], x: Sequence[float]) -> None:
+    colour = ink(curve.colour)
+    for place, point in zip(x, points, strict=True):
+        if point.caret:
+            axes.annotate("", (place, point.value), xytext=(0, -9 if curve.downwards else 9),
+                          textcoords="offset points", annotation_clip=False,
+                          arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 2.5, "linewidth": 0.5,
+                                      "mutation_scale": 4.5, "color": colour,
+                                      "fc": colour if point.caret == "filled" else "white"})  # fmt: skip
+
+
+def _draw_dots(axes: Axes, dots: Dots) -> None:
+    axes.set_title(dots.title)
+    axes.set_xlim(dots.axis.low, dots.axis.high)
+    axes.set_xticks(dots.axis.ticks, [label for _, label in dots.axis.write()])
+    axes.set_ylim(len(dots.rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(dots.rows)), dots.rows)
+    axes.set_xlabel(dots.unit)
+    axes.grid(color="#e3e6ea", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    places = {name: index for index, name in enumerate(dots.rows)}
+    if dots.floor is not None and math.isfinite(dots.floor) and dots.floor > 0:
+        text = f"{dots.floor_label} {write_number(dots.floor, dots.digits)}"
+        axes.axvspan(0, dots.floor, color=SOFT, alpha=0.15, linewidth=0, label=text)
+    for curve in dots.curves:
+        colour = ink(curve.colour)
+        axes.plot([point.value for point in curve.points], [places[point.checkpoint] for point in curve.points],
+                  linestyle="none", marker=_choose_mark(curve), color=colour, markersize=4, markeredgewidth=0.8,
+                  markerfacecolor=colour if curve.state == "tuned" else "white", label=curve.name)  # fmt: skip
 
 
 def _draw_matrix(axes: Axes, matrix: Matrix) -> None:

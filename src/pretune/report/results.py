@@ -30,6 +30,9 @@ class Results:
     learning_rates: pd.DataFrame
     missing_cells: pd.DataFrame
     checkpoints: pd.DataFrame
+    curves: pd.DataFrame
+    damages: pd.DataFrame
+    best_rates: pd.DataFrame
     runs: pd.DataFrame
     outcomes: Mapping[str, Outcome]
     measures: Mapping[str, Measure]
@@ -56,17 +59,22 @@ RUN_FACTS = [
 """What the page says of a run: the columns that identify what was trained, evaluated or probed."""
 
 
+MEASUREMENTS = ("evaluate", "probe")
+"""Kinds of rows that a report can be about; training cells alone say nothing about checkpoints."""
+
+
 def analyse(table: pd.DataFrame, primary: Primary) -> Results:
     """Compute every table of the report. Raises :class:`DataError` when there is nothing to report on."""
     if len(table) == 0:
         raise DataError("the results table is empty: no cell has finished yet, so there is nothing to report")
     cleaned = clean(table)
     rows = cleaned.table
-    if not (rows["kind"] == "evaluate").fillna(False).any():
+    measured = rows[rows["kind"].isin(MEASUREMENTS).fillna(False).astype(bool)]
+    if measured.empty:
         kinds = sorted({str(kind) for kind in table["kind"].dropna()})
         raise DataError(
-            f"the results table holds no evaluation with a finite value (kinds of rows: {', '.join(kinds) or 'none'}): "
-            "there is nothing to report"
+            "the results table holds no evaluation and no probe with a finite value (kinds of rows: "
+            f"{', '.join(kinds) or 'none'}): there is nothing to report"
         )
     inputs = Inputs(table=rows, primary=primary)
     return Results(
@@ -76,7 +84,10 @@ def analyse(table: pd.DataFrame, primary: Primary) -> Results:
         forgetting=inputs.forgetting,
         learning_rates=inputs.rates,
         missing_cells=list_missing(rows),
-        checkpoints=order_checkpoints(rows[rows["kind"] == "evaluate"]),
+        checkpoints=order_checkpoints(measured),
+        curves=inputs.curves,
+        damages=inputs.damages,
+        best_rates=inputs.best_rates,
         runs=_describe_runs(table),
         outcomes=run_analyses(inputs),
         measures=inputs.measures,

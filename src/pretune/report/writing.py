@@ -75,7 +75,8 @@ def draw_report(results: Results) -> tuple[tuple[Figure, ...], list[Section]]:
     from pretune.report.sections import Charts
 
     taken: set[str] = set()
-    overview = name_apart(draw_overview(results.find("dichotomy"), assign_colours(results.headline)), taken)
+    colours = assign_colours(results.headline, results.curves)
+    overview = name_apart(draw_overview(results.find("dichotomy"), colours), taken)
     sections = []
     for section in build_sections(results):
         blocks = tuple(

@@ -11,6 +11,13 @@ from pretune.report.floors import Floors
 from pretune.report.results import Results
 from pretune.report.sections.blocks import Tables
 
+SETTINGS: tuple[Column, ...] = (
+    ("stage", "stage", "text"), ("train_format", "format", "text"), ("train_rows", "rows", "count"),
+    ("epochs", "epochs", "number"), ("optimizer", "optimizer", "text"), ("regularizer", "regulariser", "text"),
+    ("regularizer_strength", "strength", "number"),
+)  # fmt: skip
+"""What tells trainings of a task apart; a column that is the same in all rows is left out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -34,6 +41,10 @@ class Context:
             outcome.table, columns or guess_columns(outcome.table), outcome.analysis.title, outcome.analysis.columns
         )
         return [Tables(views=(view,), heading=outcome.analysis.title, folded=folded, file=name)]
+
+    def ask(self, name: str) -> str:
+        """Return the question of an analysis of the catalogue."""
+        return self.results.outcomes[name].analysis.question
 
     def tell(self, *names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return methods (with their sources) and caveats of analyses of the catalogue."""

@@ -10,13 +10,19 @@ from pretune.report.results import Results
 from pretune.report.sections.blocks import Section
 from pretune.report.sections.context import Context
 from pretune.report.sections.formats import ask_formats
+from pretune.report.sections.judging import ask_noise, ask_prediction, ask_soundness
 from pretune.report.sections.numbers import ask_numbers
-from pretune.report.sections.rest import ask_noise, ask_rest
+from pretune.report.sections.overtraining import ask_inflections, ask_probes, ask_rates, ask_sensitivity
+from pretune.report.sections.rest import ask_rest
 from pretune.report.sections.tasks import ask_classes, ask_gains, ask_tasks
 from pretune.report.sections.text import ask_text
+from pretune.report.sections.tradeoffs import ask_matched, ask_mitigation
 from pretune.report.sections.transfer import ask_transfer
 
-QUESTIONS = (ask_classes, ask_tasks, ask_gains, ask_transfer, ask_text, ask_formats)
+QUESTIONS = (
+    ask_classes, ask_tasks, ask_gains, ask_transfer, ask_text, ask_formats, ask_inflections, ask_sensitivity,
+    ask_probes, ask_rates, ask_matched, ask_mitigation, ask_prediction, ask_soundness,
+)  # fmt: skip
 
 
 def build_sections(results: Results) -> list[Section]:
@@ -27,7 +33,7 @@ def build_sections(results: Results) -> list[Section]:
     context = Context(
         results=results,
         ladders=ladders,
-        colours=assign_colours(results.headline),
+        colours=assign_colours(results.headline, results.curves),
         floors=read_floors(results.find("noise")),
         overlays=overlays,
     )
