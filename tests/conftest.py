@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+ON_REQUEST = ("faults", "fuzzing")
+"""Markers of tests that run only where ``-m`` names them: ``./run faults``."""
 TOGETHER, ALONE = "tests/scripts/", "tests/scripts/test_miniature.py"
 
 
@@ -20,8 +22,12 @@ def group_of(nodeid: str) -> str:
     return TOGETHER if path.startswith(TOGETHER) and path != ALONE else path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest groups first; the order within a group stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest groups first; the order within a group stays. Leave out what was not asked for."""
+    unwanted = [name for name in ON_REQUEST if name not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     order = [ALONE, TOGETHER]
     items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in order else len(order))
 

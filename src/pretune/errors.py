@@ -62,6 +62,10 @@ class ClaimLost(PretuneError):
     """Another process took over the cell while this one was working on it."""
 
 
+class StorageFailure(PretuneError):
+    """The study's or the cache's file system cannot be written, or the study folder is gone: nothing can go on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One thing that is wrong with a configuration: the key, its value, and what would be right."""

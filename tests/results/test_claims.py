@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -10,9 +9,9 @@ import time
 
 import pytest
 
-from pretune.errors import ClaimLost
+from pretune.errors import ClaimLost, UsageError
 from pretune.results import claims
-from pretune.results.claims import Claim, Watch, read_token
+from pretune.results.claims import Claim, Watch, find_lease, read_token, this_machine
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def path(tmp_path):
 def forge(path, **changes):
     """A claim of somebody else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"token": "theirs", "host": "elsewhere", "pid": 1, "beat": 0.0, **changes}))
+    path.write_text(json.dumps({"token": "theirs", "machine": "elsewhere", "pid": 1, "beat": 0.0, **changes}))
 
 
 def dead_pid() -> int:
@@ -108,35 +107,87 @@ def test_renewed_claim_starts_a_new_lease(path, monkeypatch):
     assert watch.is_stale(path)
 
 
+@pytest.mark.parametrize("skew", [-86_400.0, 0.0, 86_400.0])
+def test_clocks_of_other_machines_do_not_matter(path, monkeypatch, skew):
+    """Neither a clock that is a day off nor one that stands still makes a living owner stale or a dead one alive."""
+    monkeypatch.setattr(time, "time", lambda: 1e9 + skew)
+    claim, watch = Claim(path), Watch(lease_seconds=60)
+    claim.try_acquire()
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for _ in range(3):
+        assert not watch.is_stale(path)
+        now[0] += 50
+        claim.renew()
+    assert not watch.is_stale(path)
+    now[0] += 61
+    assert watch.is_stale(path)
+
+
+def test_link_that_was_made_although_the_answer_was_lost_counts(path, monkeypatch):
+    """A network file system sends the request again when the answer was lost, and is told that the link exists."""
+    real = os.link
+
+    def link_twice(*places):
+        real(*places)
+        real(*places)
+
+    monkeypatch.setattr(os, "link", link_twice)
+    claim = Claim(path)
+    assert claim.try_acquire()
+    claim.check()
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "inf", "nan"])
+def test_lease_is_a_number_of_seconds(monkeypatch, given):
+    monkeypatch.setenv("PRETUNE_LEASE_SECONDS", given)
+    with pytest.raises(UsageError, match=f"PRETUNE_LEASE_SECONDS={given}: must be a number of seconds above 0"):
+        find_lease()
+    monkeypatch.setenv("PRETUNE_LEASE_SECONDS", "2.5")
+    assert Watch().lease_seconds == 2.5
+
+
 def test_missing_claim_is_not_stale(path):
     assert not Watch().is_stale(path)
 
 
-def test_dead_process_of_this_host_is_stale_at_once(path):
-    forge(path, host=socket.gethostname(), pid=dead_pid())
+def test_dead_process_of_this_machine_is_stale_at_once(path):
+    forge(path, machine=this_machine(), pid=dead_pid())
     assert Watch(lease_seconds=1e9).is_stale(path)
 
 
 @pytest.mark.parametrize(
     "owner",
     [
-        {"host": "elsewhere", "pid": 2**22 + 1},
-        {"host": None},
+        {"machine": "elsewhere", "pid": 2**22 + 1},
+        {"machine": None},
         {"pid": "no number"},
         {"pid": 10**30},
     ],
 )
 def test_strange_owner_is_left_to_the_lease(path, owner):
-    forge(path, **{"host": socket.gethostname(), **owner})
+    forge(path, **{"machine": this_machine(), **owner})
     assert not Watch(lease_seconds=1e9).is_stale(path)
 
 
-def test_living_process_of_this_host_is_not_stale(path):
+def test_container_that_shares_the_name_of_its_host_is_another_machine(path, monkeypatch):
+    """It sees other processes: that it does not see the owner does not mean that the owner is dead."""
+    forge(path, machine=this_machine(), pid=dead_pid())
+    this_machine.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "readlink", lambda place: "pid:[1]")
+            assert not Watch(lease_seconds=1e9).is_stale(path)
+    finally:
+        this_machine.cache_clear()
+
+
+def test_living_process_of_this_machine_is_not_stale(path):
     Claim(path).try_acquire()
     assert not Watch(lease_seconds=1e9).is_stale(path)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b'{"host": 1}'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b'{"machine": 1}'])
 def test_damaged_claim_is_nobodys_and_becomes_stale_like_any_other(path, body):
     path.parent.mkdir(parents=True)
     path.write_bytes(body)

@@ -20,6 +20,7 @@ from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.execution.rows import training_columns
+from pretune.execution.storage import Foothold
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.tracking import Tracker
@@ -101,8 +102,16 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     """Run every missing cell. Cells that another process works on are waited for.
 
     Raises nothing for failed cells: they are in the outcomes. With ``fail_fast`` the jobs after the first failure
-    are not started. Weights that cannot be what their name says stop the grid before any work.
+    are not started. Weights that cannot be what their name says stop the grid before any work. Raises
+    :class:`~pretune.errors.StorageFailure` when the study's folder is lost or takes no more files.
     """
+    with Foothold.on(grid.study.root) as foothold:
+        outcomes = _run_grid(grid, listener, tracker, foothold)
+        grid.study.sweep()
+    return outcomes
+
+
+def _run_grid(grid: Grid, listener: Listener, tracker: Tracker, foothold: Foothold) -> list[JobOutcome]:
     from pretune.execution.worker import Worker
 
     config = grid.config
@@ -113,6 +122,7 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
         tracker=tracker,
         listener=listener,
         group=grid.group,
+        foothold=foothold,
     )
     check_checkpoints(grid, worker)
     outcomes: dict[int, list[CellOutcome]] = {}

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from pretune.execution.models import ModelHost
 from pretune.execution.provenance import collect
 from pretune.execution.rows import training_columns, weight_columns
 from pretune.results.identity import digest, make_run_id
-from pretune.results.store import Record
+from pretune.results.store import Record, write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ def compute_training(
 
     started, config, resolved = time.time(), prepared.config, prepared.resolved
     work_dir.mkdir(parents=True, exist_ok=True)
+    for left in work_dir.glob("model-*"):
+        shutil.rmtree(left, ignore_errors=True)  # of an attempt that was killed
     host.spoil()
     outcome = finetune(
         host.model,
@@ -103,8 +106,7 @@ def compute_training(
     parameters = host.model.num_parameters()
     model_dir = None
     if choose_policy(config, parameters) != "none":
-        model_dir = work_dir / "model"
-        shutil.rmtree(model_dir, ignore_errors=True)
+        model_dir = work_dir / f"model-{uuid.uuid4().hex[:8]}"  # an owner that was taken over may write one, too
         host.model.save_pretrained(model_dir)
         host.tokenizer.save_pretrained(model_dir)
     columns = {
@@ -182,5 +184,5 @@ def next_attempt(study_root: Path, run_id: str, *, resumed: bool) -> int:
     if not resumed or attempt == 0:
         attempt += 1
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"attempt": attempt}))
+        write_atomically(path, json.dumps({"attempt": attempt}).encode())
     return attempt

@@ -28,9 +28,10 @@ from pretune.execution.models import ModelHost
 from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, Listener
 from pretune.execution.probing import compute_probe, find_reference, prepare_probe
 from pretune.execution.rows import relation_of
+from pretune.execution.storage import Foothold, refuse_failing_storage
 from pretune.execution.tracked import JobTracking
 from pretune.execution.training import compute_training, prepare_training
-from pretune.results.claims import Watch
+from pretune.results.claims import Claim, Watch
 from pretune.results.identity import make_run_id
 from pretune.results.store import Record, Study
 from pretune.tracking import Tracker
@@ -49,7 +50,10 @@ class Trained:
 
 
 class Worker:
-    """Runs the cells of jobs. ``group`` is the tracker's name for the grid they belong to."""
+    """Runs the cells of jobs. ``group`` is the tracker's name for the grid they belong to.
+
+    ``foothold`` holds the study's folder, whose loss ends the work.
+    """
 
     def __init__(
         self,
@@ -60,17 +64,20 @@ class Worker:
         tracker: Tracker,
         listener: Listener,
         group: str,
+        foothold: Foothold | None = None,
     ) -> None:
         self.study = study
         self.cache_dir = cache_dir
         self.tracker = tracker
         self.listener = listener
         self.group = group
+        self.foothold = foothold
         self.refs = RefCache(study)
         self.splits = LoadSplit()
         self.tokens = TokenCache()
         self.host = ModelHost(cache_dir, accelerator)
         self._watch = Watch()
+        self._claim: Claim | None = None
         self._resolved: dict[str, Resolved] = {}
         self._failures: list[Mapping[str, Any]] | None = None
         self._failed: dict[str, CellOutcome] = {}
@@ -87,7 +94,10 @@ class Worker:
         return find_reference(config, checkpoint, self.refs, self.resolve)
 
     def run(self, cells: JobCells) -> list[CellOutcome]:
-        """Run every cell of a job that is not finished; failures are recorded, not raised."""
+        """Run every cell of a job that is not finished; failures are recorded, not raised.
+
+        Raises :class:`~pretune.errors.StorageFailure` when no cell could go on.
+        """
         outcomes: list[CellOutcome] = []
         tracking = JobTracking(self.tracker, self.study, cells, self.group)
         try:
@@ -115,9 +125,11 @@ class Worker:
         try:
             status, run_id = self._attempt(cell, cells, tracking)
         except ClaimLost as error:
+            self._check_storage(error)
             log.warning("%s", error)
             return outcome_of(cell, BUSY)
         except Exception as error:
+            self._check_storage(error)
             self._note_failure(cell, cells.job, failure_id, error)
             message = str(error) if isinstance(error, PretuneError) else f"{type(error).__name__}: {error}"
             seconds = time.perf_counter() - started
@@ -149,7 +161,7 @@ class Worker:
                     work_dir=work_dir,
                     loggers=loggers,
                     tokens=self.tokens,
-                    on_step=self.listener.step,
+                    on_step=self._step,
                 )
         else:
             trained = self._find_trained(cell, cells)
@@ -169,7 +181,7 @@ class Worker:
                 self.listener.start_activity(f"evaluating {cell.name}")
                 relation = find_relation(prepared, trained)
                 return compute_evaluation(
-                    prepared, self.host, resolved, trained, relation, on_progress=self.listener.step
+                    prepared, self.host, resolved, trained, relation, on_progress=self._step
                 ), None
 
         return self._perform(cell, run_id, compute), run_id
@@ -189,7 +201,7 @@ class Worker:
                 self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
             self.listener.start_activity(f"probing {cell.name}")
             try:
-                return compute_probe(prepared, self.host, resolved, trained, self.listener.step), None
+                return compute_probe(prepared, self.host, resolved, trained, self._step), None
             except BaseException:
                 self.host.spoil()  # whatever was being changed may not have been put back
                 raise
@@ -209,12 +221,32 @@ class Worker:
             if not claim.try_acquire():
                 return BUSY
         with claim.kept_alive():
+            study.tidy(run_id)
             if study.is_finished(run_id):
                 study.remember(cell.key, run_id)
                 return FINISHED
-            record, model = compute(study.work / run_id)
-            study.publish(record, claim, model=model)
+            self._claim = claim
+            try:
+                record, model = compute(study.work / run_id)
+                study.publish(record, claim, model=model)
+            except Exception:
+                claim.check()  # whoever took over has removed what this process was working with
+                raise
+            finally:
+                self._claim = None
         return DONE
+
+    def _step(self, done: int, total: int) -> None:
+        """Tell the listener about progress; a cell that another process took over is given up at once."""
+        if self._claim is not None:
+            self._claim.check_quickly()
+        self.listener.step(done, total)
+
+    def _check_storage(self, error: Exception) -> None:
+        """Raise :class:`~pretune.errors.StorageFailure` for what would fail all cells that follow, too."""
+        if self.foothold is not None:
+            self.foothold.check()
+        refuse_failing_storage(error, self.study.root, self.cache_dir)
 
     def _find_trained(self, cell: Cell, cells: JobCells) -> Trained | None:
         """The training whose weights a tuned evaluation needs; ``None`` for base weights."""
@@ -236,7 +268,7 @@ class Worker:
         checkpoint = resolved.checkpoint
         if checkpoint.source == "ladder" and not is_built(find_ladder(checkpoint, self.cache_dir)):
             self.listener.start_activity(f"pre-training the {checkpoint.family} ladder")
-            ensure_ladder(recipe_of(checkpoint), self.cache_dir, job.config.trainer, on_step=self.listener.step)
+            ensure_ladder(recipe_of(checkpoint), self.cache_dir, job.config.trainer, on_step=self._step)
 
     def _note_failure(self, cell: Cell, job: Job, run_id: str, error: Exception) -> None:
         failure = {

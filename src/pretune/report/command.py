@@ -9,7 +9,7 @@ from pretune.config.running import ReportConfig
 from pretune.config.schema import freeze
 from pretune.config.validation import validate
 from pretune.errors import UsageError
-from pretune.results.store import Study
+from pretune.results.store import Study, write_atomically
 
 
 def run_report(composed: Any) -> int:
@@ -50,6 +50,6 @@ def run_report(composed: Any) -> int:
             files, config.logger, study.root, name=study.root.name, cells=int(source.table["run_id"].nunique())
         )
     results = study.root / "report" / "results.csv"
-    source.table.to_csv(results, index=False)
+    write_atomically(results, source.table.to_csv(index=False).encode())
     sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({len(source.table):,} rows)\n")
     return 0

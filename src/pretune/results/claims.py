@@ -2,14 +2,20 @@
 
 A claim is a small file created by an atomic link, renewed by a heartbeat. Nobody trusts clocks of other machines:
 a claim is stale when *this* process has watched it unchanged for the length of a lease. A taken-over owner that
-wakes up finds that the claim is no longer its own and discards its result.
+wakes up finds that the claim is no longer its own and discards its result. Where an owner on this machine has died,
+which can be seen, nobody waits for the lease.
+
+``PRETUNE_LEASE_SECONDS`` sets another lease for all processes of a study (a file system that shows changes late may
+need a longer one).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -18,12 +24,40 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretune.errors import ClaimLost
+from pretune.errors import ClaimLost, UsageError
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+BEATS_IN_A_LEASE = 6
+
+
+def find_lease() -> float:
+    """Seconds after which a claim that does not change is stale. Raises :class:`UsageError` for no such number."""
+    given = os.environ.get("PRETUNE_LEASE_SECONDS")
+    if given is None:
+        return LEASE_SECONDS
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"PRETUNE_LEASE_SECONDS={given}: must be a number of seconds above 0")
+    return seconds
+
+
+@functools.cache
+def this_machine() -> str:
+    """Where process ids mean what they mean here: the host, since it was started, and its namespace of processes.
+
+    Containers may share the name of their host and yet see other processes.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
 
 
 class Claim:
@@ -32,9 +66,12 @@ class Claim:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.token = uuid.uuid4().hex
+        self._beats = 0
+        self._lost = threading.Event()
 
     def _write(self, target: Path) -> None:
-        body = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}
+        self._beats += 1  # no time: clocks stand still, or are set back
+        body = {"token": self.token, "machine": this_machine(), "pid": os.getpid(), "beat": self._beats}
         target.write_text(json.dumps(body))
 
     def try_acquire(self) -> bool:
@@ -45,7 +82,7 @@ class Claim:
         try:
             os.link(temporary, self.path)  # fails if it exists, atomically, on network file systems too
         except FileExistsError:
-            return False
+            return os.stat(temporary).st_nlink == 2  # a server may have made the link and lost its answer
         except OSError:  # a file system without links
             try:
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
@@ -70,7 +107,15 @@ class Claim:
     def check(self) -> None:
         """Raise :class:`ClaimLost` unless the claim is still ours."""
         if read_token(self.path) != self.token:
-            raise ClaimLost(f"{self.path.name}: another process took over this cell; the result is discarded")
+            raise self._lost_error()
+
+    def _lost_error(self) -> ClaimLost:
+        return ClaimLost(f"{self.path.name}: another process took over this cell; the result is discarded")
+
+    def check_quickly(self) -> None:
+        """Raise :class:`ClaimLost` if the heartbeat has found that somebody took over. Reads nothing."""
+        if self._lost.is_set():
+            raise self._lost_error()
 
     def release(self) -> None:
         """Give the claim up, if it is still ours."""
@@ -80,13 +125,14 @@ class Claim:
     @contextlib.contextmanager
     def kept_alive(self) -> Iterator[None]:
         """Renew the claim in the background while the body runs, then release it."""
-        stop = threading.Event()
+        stop, pause = threading.Event(), min(HEARTBEAT_SECONDS, find_lease() / BEATS_IN_A_LEASE)
 
         def beat() -> None:
-            while not stop.wait(HEARTBEAT_SECONDS):
+            while not stop.wait(pause):
                 try:
                     self.renew()
                 except ClaimLost:
+                    self._lost.set()
                     return
                 except OSError as error:  # a hiccup of the file system: the next beat may come in time
                     log.warning("%s could not be renewed: %s", self.path.name, error)
@@ -115,12 +161,12 @@ def read_token(path: Path) -> str | None:
 class Watch:
     """Decides whether claims of others are stale, by watching them with this machine's own monotonic clock."""
 
-    def __init__(self, lease_seconds: float = LEASE_SECONDS) -> None:
-        self.lease_seconds = lease_seconds
+    def __init__(self, lease_seconds: float | None = None) -> None:
+        self.lease_seconds = find_lease() if lease_seconds is None else lease_seconds
         self._seen: dict[Path, tuple[bytes, float]] = {}
 
     def is_stale(self, path: Path) -> bool:
-        """Whether the claim at ``path`` has not changed for a lease, or its owner is a dead process of this host."""
+        """Whether the claim at ``path`` has not changed for a lease, or its owner is a dead process of this machine."""
         try:
             body = path.read_bytes()
         except FileNotFoundError:
@@ -150,10 +196,10 @@ class Watch:
 
 
 def _owner_is_dead(body: bytes) -> bool:
-    """Whether the claim names a process of this host that no longer runs."""
+    """Whether the claim names a process of this machine that no longer runs."""
     try:
         owner = json.loads(body)
-        if owner["host"] != socket.gethostname():
+        if owner["machine"] != this_machine():
             return False
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:

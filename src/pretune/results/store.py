@@ -14,6 +14,8 @@ A run folder appears complete or not at all: it is written beside its place and 
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import shutil
@@ -118,7 +120,24 @@ class Study:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.remember(record.request_key, record.run_id)
-        shutil.rmtree(self.work / record.run_id, ignore_errors=True)
+        self.tidy(record.run_id)
+
+    def tidy(self, run_id: str) -> None:
+        """Remove what killed attempts at a cell left behind, and what it worked with if it is finished.
+
+        For the owner of its claim, or for a finished cell.
+        """
+        if self.is_finished(run_id):
+            shutil.rmtree(self.work / run_id, ignore_errors=True)
+        for left in self.runs.glob(f".{glob.escape(run_id)}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove claims and unfinished work of finished cells: their owner was killed after it had published them."""
+        for path in self.claims.glob("*.json"):
+            if self.is_finished(path.stem):
+                path.unlink(missing_ok=True)
+                self.tidy(path.stem)
 
     def record_failure(self, run_id: str, failure: Mapping[str, Any]) -> None:
         """Leave ``failure.json`` where the run would have been, unless the run is finished."""
@@ -148,13 +167,17 @@ class Study:
         target = self.runs / run_id
         if target.exists() and not self.is_finished(run_id):
             aside = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}.old"
-            os.rename(target, aside)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(target, aside)
+            if (aside / "run.json").is_file():  # finished between our look and our rename: it goes back
+                os.rename(aside, target)
             shutil.rmtree(aside, ignore_errors=True)
         try:
             os.rename(folder, target)  # fails if the target is a folder with content: never published twice
         except OSError:
             if not self.is_finished(run_id):
                 raise
+        flush_folder(self.runs)
 
     def finished_runs(self) -> Iterator[Path]:
         """Folders of all finished runs, sorted by name."""
@@ -239,6 +262,18 @@ def flush(folder: Path) -> None:
         if path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+        elif path.is_dir():
+            flush_folder(path)
+    flush_folder(folder)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force a folder's names to the disk: after a power cut it must know what was renamed into it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_items(path: Path, run_id: str, items: Iterable[Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import uuid
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from pretune.results.store import flush_folder
 from pretune.training.distributed import is_first_process
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.stopping import StopRequest
@@ -40,22 +42,13 @@ class TrainingState:
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write a step checkpoint beside its place, force it to the disk, then rename it over the previous one."""
-    temporary = path.with_suffix(".new")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")  # an owner that was taken over may write, too
     with open(temporary, "wb") as file:
         torch.save(vars(state), file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
     flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Force a rename to the disk: after a power cut the folder must name the new file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_room(path: Path, *, needed: int, limit: float | None) -> bool:
@@ -88,6 +81,8 @@ def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def load_state(path: Path) -> TrainingState | None:
     """Read a step checkpoint (tensors and plain data only); ``None`` if there is none or it is damaged."""
+    for unfinished in path.parent.glob(f"{path.name}.*.new"):
+        unfinished.unlink(missing_ok=True)  # its writer was killed
     if not path.is_file():
         return None
     try:
