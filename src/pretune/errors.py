@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class PretuneError(Exception):
@@ -60,6 +61,23 @@ class NonFiniteScores(PretuneError):
 
 class ClaimLost(PretuneError):
     """Another process took over the cell while this one was working on it."""
+
+
+class DamagedFile(PretuneError):
+    """A file does not hold what was written there: it is never used."""
+
+    def __init__(self, path: Path, reason: str, *, remedy: str = "the command that made it makes it again") -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} is damaged ({reason}); {remedy}")
+
+
+class WeightsDamaged(PretuneError):
+    """Weights on the disk are not those that were downloaded, or written there. ``files``: which files."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        super().__init__(f"{self.files[0]}{more}: damaged, the checksum is another than when it was written")
 
 
 class StorageFailure(PretuneError):

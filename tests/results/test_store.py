@@ -52,7 +52,8 @@ def test_published_cell_is_found_by_its_request(study):
     publish(study, record)
     assert study.find_finished(record.request_key) == record.run_id
     assert names(study.runs) == [record.run_id]
-    assert names(study.run_dir(record.run_id)) == ["config.yaml", "items.parquet", "metrics.parquet", "run.json"]
+    files = ["SHA256SUMS", "config.yaml", "items.parquet", "metrics.parquet", "run.json"]
+    assert names(study.run_dir(record.run_id)) == files
     body = study.read_run(record.run_id)
     assert body["status"] == "finished"
     assert body["schema_version"] == SCHEMA_VERSION

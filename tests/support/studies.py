@@ -57,6 +57,10 @@ class Place:
         """Run ``probe.py``."""
         return run("probe.py", *self.arguments(*overrides), cwd=self.cwd, fresh=fresh)
 
+    def report(self, *overrides: str) -> Result:
+        """Run ``report.py``."""
+        return run("report.py", *overrides, f"study_dir={self.study}", cwd=self.cwd)
+
     def runs(self, pattern: str = "*") -> list[Path]:
         """Folders of finished runs."""
         return sorted(path.parent for path in (self.study / "runs").glob(f"{pattern}/run.json"))

@@ -76,7 +76,7 @@ def test_windows_are_the_stream_of_documents_cut_evenly(chunk):
 
 
 def test_ladder_holds_its_steps_and_then_its_manifest(ladder):
-    assert sorted(path.name for path in ladder.iterdir()) == ["ladder.json", "step0", "step2", "step5"]
+    assert sorted(path.name for path in ladder.iterdir()) == ["SHA256SUMS", "ladder.json", "step0", "step2", "step5"]
     assert is_built(ladder)
     manifest = read_manifest(ladder)
     assert manifest["recipe"]["stage"]["save_steps"] == [0, 2, 5]

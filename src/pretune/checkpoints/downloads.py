@@ -6,7 +6,6 @@ are continued here, then checked against the SHA-256 that the Hub records, and h
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from urllib.parse import urlparse
 from pretune.checkpoints.files import HubFile
 from pretune.checkpoints.hub import explain_hub_errors, patiently
 from pretune.errors import DataError
+from pretune.results.checksums import hash_file
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +104,6 @@ def _fetch_blob(repo: str, commit: str, file: HubFile, sha256: str) -> None:
                 f"{sha256[:16]}…; it was removed: run the same command again"
             )
         os.replace(partial, blob)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove(repo: str, commit: str) -> int:

@@ -2,7 +2,7 @@
 
 ::
 
-    <cache_dir>/ladders/<text>-<model>-<hash12>/   ladder.json (written last)   step0/  step16/  …
+    <cache_dir>/ladders/<text>-<model>-<hash12>/   step0/  step16/  …   SHA256SUMS   ladder.json (written last)
                                                    heldout/ (real text kept out of training)
 
 A checkpoint of a ladder names its recipe, or (``checkpoint.path``) the folder of a trained ladder; either way it is
@@ -11,17 +11,27 @@ the same checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import logging
+import os
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint, Recipe
-from pretune.errors import CheckpointError, PretuneError
+from pretune.errors import CheckpointError, DamagedFile, PretuneError
+from pretune.results.checksums import find_damaged, read_sums
 from pretune.results.identity import describe_recipe, digest
+from pretune.results.store import write_atomically
 
+log = logging.getLogger(__name__)
+
+LOSSES = "losses.json"
+"""Losses of the checkpoints that an unfinished ladder on real text has."""
 TEXT_SUFFIXES = (".jsonl", ".parquet", ".txt")
 
 
@@ -99,6 +109,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / 'ladder.json'} is damaged ({error}); delete the folder to build it again"
         ) from None
     return manifest
+
+
+def set_aside_rungs(folder: Path) -> None:
+    """Move the damaged checkpoints of a ladder out of the way and declare it incomplete, so that it is built again.
+
+    Building writes the checkpoints that are missing; the losses of a ladder on real text are kept for that.
+    """
+    try:
+        sums = read_sums(folder) or {}
+        damaged = find_damaged(folder, {name: found for name, found in sums.items() if name.startswith("step")})
+        rungs = sorted({path.relative_to(folder).parts[0] for path in damaged})
+    except DamagedFile:  # nothing can be told of any
+        rungs = sorted(path.name for path in folder.glob("step*") if path.is_dir())
+    for rung in rungs:
+        aside = folder / f"damaged-{rung}-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder / rung, aside)
+            log.warning("%s was damaged: set aside as %s", folder / rung, aside)
+    with contextlib.suppress(FileNotFoundError):
+        manifest = read_manifest(folder)
+        if validation := manifest.get("validation_loss"):
+            losses = {
+                step: {"train": manifest["loss"][step], "validation": value} for step, value in validation.items()
+            }
+            write_atomically(folder / LOSSES, json.dumps(losses).encode())
+        (folder / "ladder.json").unlink()
 
 
 def heldout_dir(folder: Path) -> Path:

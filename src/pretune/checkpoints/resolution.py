@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pretune.checkpoints.downloads import download, hash_file
+from pretune.checkpoints.downloads import download
 from pretune.checkpoints.facts import count_tokens, is_annealed
 from pretune.checkpoints.files import HubFile, choose_small, choose_weights
 from pretune.checkpoints.ladders import find_ladder, identify_ladder, recipe_of, step_dir
@@ -16,6 +16,7 @@ from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.revisions import Ref, find_named_revision, find_revision, parse_revisions
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError, HubUnreachable
+from pretune.results.checksums import hash_file
 from pretune.results.identity import digest
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from typing import Any
 
 from pretune.config.running import TrainConfig
 from pretune.config.science import Task
+from pretune.errors import DamagedFile
 from pretune.execution.cells import Cell, JobCells
-from pretune.results.store import Study
+from pretune.results.store import Study, read_checked
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +104,8 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
     path = run_dir / "metrics.parquet"
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        log.warning("%s cannot be read (%s); delete the folder and run the command again", path, error)
+        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(read_checked(path))).to_pylist()
+    except (OSError, pa.ArrowException, DamagedFile) as error:
+        log.warning("%s cannot be read: %s", path, error)
         return []
     return rows

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.checkpoints.loading import check_vocabulary, load_model, load_tokenizer
 from pretune.checkpoints.resolution import Resolved, locate
+from pretune.checkpoints.soundness import checking, known_sums
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError, WeightsNotKept
+from pretune.results.checksums import below, read_sums
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +37,10 @@ class ModelHost:
         self._said: set[str] = set()
 
     def use_base(self, resolved: Resolved) -> None:
-        """Make the model hold the weights of ``resolved``; downloads, loads or copies as little as possible."""
+        """Make the model hold the weights of ``resolved``; downloads, loads or copies as little as possible.
+
+        Raises :class:`~pretune.errors.WeightsDamaged` for files that are not what was downloaded or written.
+        """
         if self.holds == resolved.identity:
             return
         if self._base_identity != resolved.identity:
@@ -45,7 +50,7 @@ class ModelHost:
         self.holds = resolved.identity
 
     def use_tuned(self, resolved: Resolved, run_dir: Path, identity: str) -> None:
-        """Make the model hold the fine-tuned weights kept in ``run_dir``."""
+        """Make the model hold the fine-tuned weights kept in ``run_dir``; as careful as :meth:`use_base`."""
         if self.holds == identity:
             return
         folder = run_dir / "model"
@@ -56,7 +61,9 @@ class ModelHost:
             )
         self.use_base(resolved)
         self.holds = None
-        self._copy_in(dict(load_model(folder).state_dict()))
+        with checking(folder, below(read_sums(run_dir), folder.name)):
+            tuned = load_model(folder)
+        self._copy_in(dict(tuned.state_dict()))
         self.holds = identity
 
     def adopt(self, identity: str) -> None:
@@ -81,8 +88,9 @@ class ModelHost:
         folder = locate(resolved, self.cache_dir)
         self.model = self.holds = self._base_identity = None
         self._base_weights = {}
-        self.tokenizer = load_tokenizer(folder)
-        model = load_model(folder, allow_pickle=resolved.checkpoint.allow_pickle)
+        with checking(folder, known_sums(resolved, folder)):
+            self.tokenizer = load_tokenizer(folder)
+            model = load_model(folder, allow_pickle=resolved.checkpoint.allow_pickle)
         check_vocabulary(model, self.tokenizer, folder)
         check_special_tokens(resolved.checkpoint, self.tokenizer)
         for doubt in doubts(resolved.checkpoint, model, self.tokenizer):

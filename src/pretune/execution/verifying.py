@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pretune.checkpoints.downloads import find_cached, hash_file
+from pretune.checkpoints.downloads import find_cached
 from pretune.checkpoints.hub import fetch_refs
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.refs import RefCache
@@ -16,6 +16,7 @@ from pretune.errors import CheckpointError, HubUnreachable
 from pretune.execution.cells import checkpoint_of
 from pretune.execution.display import make_console, plain_table
 from pretune.execution.jobs import Job
+from pretune.results.checksums import hash_file
 from pretune.results.store import Study
 
 PARALLEL = 8

@@ -12,14 +12,15 @@ from typing import Any
 
 from pretune.checkpoints.ladders import find_ladder, is_built, recipe_of
 from pretune.checkpoints.refs import RefCache
-from pretune.checkpoints.resolution import Resolved, resolve
+from pretune.checkpoints.resolution import Resolved, locate, resolve
+from pretune.checkpoints.soundness import set_aside
 from pretune.config.probing import ProbeConfig
 from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
 from pretune.data.token_cache import TokenCache
-from pretune.errors import ClaimLost, PretuneError, TrainingDiverged
+from pretune.errors import ClaimLost, PretuneError, TrainingDiverged, WeightsDamaged
 from pretune.execution.cells import Cell, JobCells
 from pretune.execution.evaluating import PreparedEvaluation, compute_evaluation, prepare_evaluation
 from pretune.execution.jobs import Job
@@ -123,7 +124,7 @@ class Worker:
             return replace(self._failed[cell.key], seconds=0.0)
         failure_id = make_run_id(cell.kind, cell.name, cell.key)  # the id may be what could not be found out
         try:
-            status, run_id = self._attempt(cell, cells, tracking)
+            status, run_id = self._attempt_mending(cell, cells, tracking)
         except ClaimLost as error:
             self._check_storage(error)
             log.warning("%s", error)
@@ -138,6 +139,20 @@ class Worker:
         if status in (DONE, FINISHED):
             self._clear_failures(cell, cells.job)
         return outcome_of(cell, status, run_id=run_id, seconds=time.perf_counter() - started)
+
+    def _attempt_mending(self, cell: Cell, cells: JobCells, tracking: JobTracking) -> tuple[str, str]:
+        """As :meth:`_attempt`; fine-tuned weights that are found damaged are set aside and trained again."""
+        try:
+            return self._attempt(cell, cells, tracking)
+        except WeightsDamaged as error:
+            damaged = next((path for path in error.files if path.is_relative_to(self.study.runs)), None)
+            if damaged is None:
+                raise
+            self.study.set_aside(damaged.relative_to(self.study.runs).parts[0])
+            if cells.train is None:
+                raise PretuneError(f"{error}; set aside: run its train.py command again, then this one") from error
+            status, run_id = self._attempt(cells.train, cells, tracking)
+            return (BUSY, run_id) if status == BUSY else self._attempt(cell, cells, tracking)
 
     def _attempt(self, cell: Cell, cells: JobCells, tracking: JobTracking) -> tuple[str, str]:
         """Find out the cell's id, claim it, compute it, publish it."""
@@ -262,7 +277,13 @@ class Worker:
     def _use_base(self, resolved: Resolved, job: Job) -> None:
         self._ensure_ladder(resolved, job)
         self.listener.start_activity(f"loading {resolved.checkpoint.family} {resolved.label}")
-        self.host.use_base(resolved)
+        try:
+            self.host.use_base(resolved)
+        except WeightsDamaged as error:
+            if not set_aside(resolved, locate(resolved, self.cache_dir), error):
+                raise
+            self._ensure_ladder(resolved, job)
+            self.host.use_base(resolved)
 
     def _ensure_ladder(self, resolved: Resolved, job: Job) -> None:
         checkpoint = resolved.checkpoint

@@ -17,7 +17,7 @@ from pretune.config.science import GENERATE, HELD_OUT, Task
 from pretune.data.readers import choose_reader
 from pretune.data.sources import read_rows
 from pretune.errors import DataError, UsageError, suggest
-from pretune.results.store import Study, write_atomically
+from pretune.results.store import Study, read_checked, write_atomically
 
 INSTRUCTION = "instruction"
 
@@ -66,12 +66,14 @@ def source_split(task: Task, *, validation: bool) -> str:
 
 def read_answers(run_dir: Path) -> Sequence[Mapping[str, Any]]:
     """Items with generated answers, in their order."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = ["item", "prediction", "gold"]
-    table = pq.read_table(run_dir / "items.parquet", columns=columns, filters=[("scorer", "=", GENERATE)])
-    items: list[dict[str, Any]] = table.to_pylist()
-    return items
+    items = pa.BufferReader(read_checked(run_dir / "items.parquet"))
+    table = pq.read_table(items, columns=columns, filters=[("scorer", "=", GENERATE)])
+    answers: list[dict[str, Any]] = table.to_pylist()
+    return answers
 
 
 def make_answer(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import DataError, UsageError, suggest
-from pretune.results.store import Study
+from pretune.results.store import Study, read_checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,8 @@ def _read_items(side: Side) -> dict[tuple[str, str, str], pd.DataFrame]:
         metric, scorer = run["facts"]["primary"]
         key = (str(run["request"]["task"]["name"]), str(run["request"]["split"]), str(metric))
         try:
-            frame = pq.read_table(path / "items.parquet", filters=[("scorer", "=", str(scorer))]).to_pandas()
+            items = pa.BufferReader(read_checked(path / "items.parquet"))
+            frame = pq.read_table(items, filters=[("scorer", "=", str(scorer))]).to_pandas()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path / 'items.parquet'} cannot be read: {error}") from None
         found.setdefault(key, []).append(frame)

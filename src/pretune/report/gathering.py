@@ -59,7 +59,7 @@ def find_primary(study: Study) -> dict[str, tuple[str, str]]:
     """Primary metric and scorer of every evaluated task, as the evaluate cells recorded them."""
     primary: dict[str, tuple[str, str]] = {}
     for folder in study.finished_runs():
-        if folder.name.startswith("evaluate-"):
+        if folder.name.startswith("evaluate-") and study.is_finished(folder.name):
             run = study.read_run(folder.name)
             metric, scorer = run["facts"]["primary"]
             primary[str(run["request"]["task"]["name"])] = (str(metric), str(scorer))

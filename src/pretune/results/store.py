@@ -3,11 +3,12 @@
 ::
 
     study_dir/
-      runs/<kind>-<name>-<hash12>/   config.yaml  metrics.parquet  items.parquet  model/  run.json (written last)
-                                     or failure.json instead of run.json
+      runs/<kind>-<name>-<hash12>/   config.yaml  metrics.parquet  items.parquet  model/  run.json  SHA256SUMS
+                                     or failure.json instead
       index/<request key>.json       request key → run_id
       work/<run_id>/                 what an unfinished cell needs to go on (step checkpoints)
       claims/<run_id>.json           who works on it
+      damaged/<run_id>.<number>/     what was found damaged, and was made again
 
 A run folder appears complete or not at all: it is written beside its place and renamed into it.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
+import logging
 import os
 import shutil
 import time
@@ -28,9 +30,19 @@ from typing import Any
 
 import yaml
 
-from pretune.errors import PretuneError, UsageError, suggest
+from pretune.errors import DamagedFile, UsageError, suggest
+from pretune.results.checksums import NAME as SUMS
+from pretune.results.checksums import check_bytes, read_sums, write_sums
 from pretune.results.claims import Claim
 from pretune.results.schema import SCHEMA_VERSION, metrics_frame
+
+log = logging.getLogger(__name__)
+
+ITEMS = "items.parquet"
+RECORD = ("run.json", "config.yaml", "metrics.parquet", ITEMS)
+"""Files of a run that are compared with their checksums before it counts as finished."""
+SMALL = 1 << 20
+"""Bytes up to which the items are, too: more than they would make the look at a finished cell slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,9 @@ class Study:
         self.index = self.root / "index"
         self.work = self.root / "work"
         self.claims = self.root / "claims"
+        self.damaged = self.root / "damaged"
+        self._sound: set[str] = set()
+        self._said: set[str] = set()
 
     def run_dir(self, run_id: str) -> Path:
         """Folder of a run, finished or not. A name that leads elsewhere (``../x``) is refused."""
@@ -76,8 +91,33 @@ class Study:
         return run_id if Path(run_id).name == run_id and self.is_finished(run_id) else None
 
     def is_finished(self, run_id: str) -> bool:
-        """Whether the run folder holds the completion marker."""
-        return (self.runs / run_id / "run.json").is_file()
+        """Whether the run folder holds the completion marker, and record and metrics are as they were written.
+
+        Their checksums are compared once for each run and process; those of items and weights when they are read.
+        """
+        folder = self.runs / run_id
+        if not (folder / "run.json").is_file():
+            return False
+        if run_id not in self._sound:
+            try:
+                check_record(folder)
+            except DamagedFile as error:
+                if run_id not in self._said:
+                    self._said.add(run_id)
+                    log.warning("%s", error)
+                return False
+            self._sound.add(run_id)
+        return True
+
+    def set_aside(self, run_id: str) -> Path:
+        """Move a damaged run out of the way, for a look at it; return where it is."""
+        self.damaged.mkdir(parents=True, exist_ok=True)
+        aside = self.damaged / f"{run_id}.{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.runs / run_id, aside)
+            log.warning("%s was damaged: set aside as %s", run_id, aside)
+        self._sound.discard(run_id)
+        return aside
 
     def remember(self, request_key: str, run_id: str) -> None:
         """Enter a finished cell into the index."""
@@ -99,7 +139,7 @@ class Study:
             (folder / "config.yaml").write_text(dump_yaml(record.config))
             frame = metrics_frame({"run_id": record.run_id, "kind": record.kind, **row} for row in record.metrics)
             frame.to_parquet(folder / "metrics.parquet", index=False)
-            write_items(folder / "items.parquet", record.run_id, record.items)
+            write_items(folder / ITEMS, record.run_id, record.items)
             if model is not None:
                 os.replace(model, folder / "model")
             body = {
@@ -114,6 +154,7 @@ class Study:
                 "provenance": record.provenance,
             }
             (folder / "run.json").write_text(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+            write_sums(folder)
             flush(folder)
             claim.check()
             self._put_in_place(folder, record.run_id)
@@ -165,11 +206,13 @@ class Study:
 
     def _put_in_place(self, folder: Path, run_id: str) -> None:
         target = self.runs / run_id
+        if (target / "run.json").is_file() and not self.is_finished(run_id):
+            self.set_aside(run_id)
         if target.exists() and not self.is_finished(run_id):
             aside = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}.old"
             with contextlib.suppress(FileNotFoundError):
                 os.rename(target, aside)
-            if (aside / "run.json").is_file():  # finished between our look and our rename: it goes back
+            if (aside / "run.json").is_file():  # published between our look and our rename: it goes back
                 os.rename(aside, target)
             shutil.rmtree(aside, ignore_errors=True)
         try:
@@ -191,7 +234,7 @@ class Study:
         """All failure records, sorted by run_id."""
         for path in sorted(self.runs.glob("[!.]*/failure.json")):
             try:
-                yield _read_object(path)
+                yield _to_object(path.read_bytes())
             except ValueError:
                 yield {"run_id": path.parent.name, "error": "unreadable failure record"}
 
@@ -199,21 +242,22 @@ class Study:
         """Content of ``run.json`` of a finished run."""
         path = self.runs / run_id / "run.json"
         try:
-            return _read_object(path)
+            content = read_checked(path)
+            return _to_object(content)
         except FileNotFoundError:
             raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
         except ValueError as error:
-            raise _damaged(path, error) from None
+            raise DamagedFile(path, str(error)) from None
 
     def read_config(self, run_id: str) -> dict[str, Any]:
         """Content of ``config.yaml`` of a finished run: plain data, never given to Hydra."""
         path = self.runs / run_id / "config.yaml"
         try:
-            return dict(yaml.safe_load(path.read_text()))
+            return dict(yaml.safe_load(read_checked(path).decode()))
         except FileNotFoundError:
             raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
         except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise _damaged(path, error) from None
+            raise DamagedFile(path, str(error)) from None
 
     def find_run(self, prefix: str) -> str:
         """Complete a unique prefix of a ``run_id``; an error lists the candidates."""
@@ -228,16 +272,50 @@ class Study:
         raise UsageError(f"run={prefix}: no finished run begins so; {suggest(prefix, names)}")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that must hold an object; ``ValueError`` when it does not."""
-    body = json.loads(path.read_text())
+def read_checked(path: Path) -> bytes:
+    """Content of a file of a run. Raises :class:`~pretune.errors.DamagedFile` if it is not what was written."""
+    content, sums = path.read_bytes(), read_sums(path.parent)
+    if sums is not None and path.name not in sums:
+        raise DamagedFile(path.parent / SUMS, f"without {path.name}")
+    try:
+        check_bytes(path, content, (sums or {}).get(path.name))
+    except DamagedFile as error:
+        if path.name == ITEMS and len(content) > SMALL:
+            raise DamagedFile(path, error.reason, remedy="delete its folder and run its command again") from None
+        raise
+    return content
+
+
+def check_record(folder: Path) -> None:
+    """Raise :class:`~pretune.errors.DamagedFile` unless record, configuration and metrics of a run are sound."""
+    found = read_sums(folder)
+    sums = found or {}
+    for name in RECORD:
+        path = folder / name
+        try:
+            if name == ITEMS and path.stat().st_size > SMALL:
+                continue
+            content = path.read_bytes()
+        except FileNotFoundError:
+            if name in sums:
+                raise DamagedFile(path, "missing") from None
+            continue
+        if found is not None and name not in found:
+            raise DamagedFile(folder / SUMS, f"without {name}")
+        check_bytes(path, content, sums.get(name))
+        if name == "run.json" and name not in sums:  # of a version that wrote no checksums
+            try:
+                _to_object(content)
+            except ValueError as error:
+                raise DamagedFile(path, str(error)) from None
+
+
+def _to_object(content: bytes) -> dict[str, Any]:
+    """A JSON file that must hold an object; ``ValueError`` when it does not."""
+    body = json.loads(content)
     if not isinstance(body, dict):
         raise ValueError(f"a {type(body).__name__} instead of an object")
     return body
-
-
-def _damaged(path: Path, error: Exception) -> PretuneError:
-    return PretuneError(f"{path} is damaged ({error}); delete the folder and run its command again")
 
 
 def dump_yaml(data: Any) -> str:

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretune.errors import DamagedFile
 from pretune.results.schema import BOOLEAN, INTEGER, METRIC_COLUMNS, REAL, TEXT, metrics_frame
-from pretune.results.store import Study
+from pretune.results.store import Study, read_checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +31,12 @@ def load(study_dir: str | Path) -> pd.DataFrame:
     for folder in Study(study_dir).finished_runs():
         path = folder / "metrics.parquet"
         try:
-            with pq.ParquetFile(path) as file:  # a third of the time of read_table, for one small file
+            with pq.ParquetFile(
+                pa.BufferReader(read_checked(path))
+            ) as file:  # a third of the time of read_table, for one small file
                 table = file.read(use_threads=False).replace_schema_metadata().select(schema.names)
             tables.append(table if table.schema.equals(schema) else table.cast(schema))
-        except (OSError, KeyError, pa.ArrowException) as error:
+        except (OSError, KeyError, pa.ArrowException, DamagedFile) as error:
             log.warning("left out %s: %s", path, error)
     if not tables:
         return metrics_frame([])

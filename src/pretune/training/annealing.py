@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 
-from pretune.checkpoints.ladders import heldout_dir, identify_recipe, step_dir
+from pretune.checkpoints.ladders import LOSSES, heldout_dir, identify_recipe, step_dir
 from pretune.checkpoints.loading import silence_progress_bars
 from pretune.config.running import Trainer
 from pretune.config.schema import to_plain
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRUNK, LOSSES = "trunk.ckpt", "losses.json"
+TRUNK = "trunk.ckpt"
 LAST_STEPS = 20
 """Steps over whose losses the training loss of a budget is a mean: a single step's is noisy."""
 VALIDATION_TOKENS = 65_536

@@ -19,6 +19,7 @@ from pretune.checkpoints.loading import silence_progress_bars
 from pretune.config.running import Trainer
 from pretune.config.schema import to_plain
 from pretune.config.science import Model, Recipe
+from pretune.results.checksums import write_sums
 from pretune.training.fitting import choose_threads, fit, use_threads
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.resume import FILE_NAME, ReportStep, RestoreState, StepCheckpoint, load_state
@@ -146,12 +147,14 @@ def train_ladder(
         "threads": threads,
         "loss": {str(int(r["step"])): r["loss"] for r in module.history if int(r["step"]) in saver.steps},
     }
-    (folder / FILE_NAME).unlink(missing_ok=True)
     write_manifest(folder, manifest)
+    (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``ladder.json``: from now on the ladder is complete."""
+    """Write the checksums of the ladder's checkpoints and ``ladder.json``: from now on it is complete."""
+    written = sorted(path for path in folder.glob("step*/*") if path.is_file())
+    write_sums(folder, [path.relative_to(folder).as_posix() for path in written])
     write_json(folder / "ladder.json", manifest)
 
 
