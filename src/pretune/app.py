@@ -14,6 +14,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config.schema import register
@@ -49,7 +50,7 @@ def launch(main: Callable[[], Any]) -> None:
         logging.getLogger(library).propagate = False
     signal.signal(signal.SIGTERM, terminate)
     try:
-        check_config_folders(sys.argv[1:])
+        check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         sys.exit(explain(error, debug=asks_for_debug(sys.argv)))
