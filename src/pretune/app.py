@@ -7,9 +7,7 @@ runs.
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
 import traceback
 import typing
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.config.schema import register
 from pretune.config.trust import check_config_folders
 from pretune.errors import PretuneError, Terminated, UsageError
+from pretune.execution.process import set_up_process
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,38 +26,16 @@ if TYPE_CHECKING:
 USAGE, FAILURE, INTERRUPTED, RESUME = 2, 1, 130, 75
 
 
-class StderrHandler(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at the time: a progress bar puts its own in place to stay below."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        sys.stderr.write(self.format(record) + "\n")
-
-
 def launch(main: Callable[[], Any]) -> None:
     """Run a script's Hydra ``main``; every error becomes one readable message and an exit status."""
-    # Spinning OpenMP threads make a busy machine dozens of times slower; it must be said before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach explain() instead of being printed by Hydra
     register()
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
-    logging.getLogger("pretune").setLevel(logging.INFO)
-    for library in ("huggingface_hub", "datasets"):  # they write their messages themselves: once is enough
-        logging.getLogger(library).propagate = False
-    signal.signal(signal.SIGTERM, terminate)
+    set_up_process()
     try:
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         sys.exit(explain(error, debug=asks_for_debug(sys.argv)))
-
-
-def terminate(*_: object) -> None:
-    """Handle SIGTERM: leave everything in order, as after Ctrl-C. A training saves its step first."""
-    raise Terminated("stopped by SIGTERM")
 
 
 def run_script(script: str, config: DictConfig) -> Any:

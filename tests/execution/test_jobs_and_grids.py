@@ -17,7 +17,6 @@ from pretune.execution.grid import keep_done, plan_grid, read_chunk, totals, wri
 from pretune.execution.jobs import (
     Job,
     complete_evaluate_job,
-    complete_train_job,
     list_evaluations,
     with_step,
 )
@@ -26,28 +25,8 @@ from pretune.execution.pretraining import check_overrides
 from pretune.execution.session import expand_runs, expand_steps
 from pretune.execution.sweeping import GridSweeper
 from pretune.results.store import Study
-from support.configs import CONFIG, FORMAT, LADDER, NLI, change
-
-TEXT = dataclasses.replace(NLI, name="text", family="text", answer="language", in_domain=())
-FAR = dataclasses.replace(NLI, name="far", train_split=None, in_domain=())
-OTHER = dataclasses.replace(NLI, name="other", in_domain=())
-
-
-class Shelf:
-    """A library of three tasks and a format."""
-
-    def task(self, name: str) -> Any:
-        return {"text": TEXT, "far": FAR, "other": OTHER, "nli": dataclasses.replace(NLI, out_of_domain=("far",))}[name]
-
-    def format(self, name: str) -> Any:
-        return dataclasses.replace(FORMAT, name=name)
-
-
-def make_job(study: Path | str = "studies/default", **changes: Any) -> Job:
-    config = change(change(CONFIG, "checkpoint", LADDER), "study_dir", str(study))
-    for key, value in changes.items():
-        config = change(config, key.replace("__", "."), value)
-    return complete_train_job(config, Shelf(), tuple(f"{key}={value}" for key, value in changes.items()))  # type: ignore[arg-type]
+from support.configs import FORMAT, LADDER, NLI, change
+from support.jobs import OTHER, Shelf, make_job
 
 
 def names(job: Job) -> list[tuple[str, str, str | None, str, int]]:

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome
+from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,8 @@ def status_of(outcome: JobOutcome, *, trains: bool) -> str:
     """One word for what became of a job."""
     if outcome.count(FAILED) or outcome.count(BLOCKED):
         return "failed"
+    if outcome.count(MISSING):
+        return "unfinished"
     if outcome.count(BUSY):
         return "elsewhere"
     if trains and outcome.count(DONE, "train"):
@@ -151,6 +153,10 @@ def format_label(value: Any) -> str:
 
 def describe_totals(totals: dict[str, int]) -> str:
     """One sentence with the number of cells by what became of them."""
+    missing = sum(count for name, count in totals.items() if name.endswith(f" {MISSING}"))
+    if missing:
+        made = {name: count for name, count in totals.items() if not name.endswith(f" {MISSING}")}
+        return f"{describe_totals(made)[:-1]}; {missing} are still missing."
     probes = {status: totals.get(f"probe {status}", 0) for status in (DONE, FINISHED, FAILED)}
     if any(probes.values()):
         if not probes[DONE] and not probes[FAILED]:

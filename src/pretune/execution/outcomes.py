@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-FINISHED, DONE, FAILED, BUSY, BLOCKED = "finished", "done", "failed", "busy", "blocked"
-"""Before this run already; by this run; failed; being worked on by another process; impossible after a failure."""
+FINISHED, DONE, FAILED, BUSY, BLOCKED, MISSING = "finished", "done", "failed", "busy", "blocked", "missing"
+"""Before this run already; by this run; failed; being worked on by another process; impossible after a failure; not
+made, because the process that was to make it ended early."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from pretune.execution.display import (
     make_console,
     summary_table,
 )
+from pretune.execution.following import read_outcome
 from pretune.execution.grid import Grid, describe_job, plan_grid, run_grid, totals
 from pretune.execution.headlines import headline
 from pretune.execution.jobs import Job, complete_evaluate_job, complete_probe_job, complete_train_job, with_step
 from pretune.execution.keeping import drop_unselected
 from pretune.execution.listing import show_checkpoints
-from pretune.execution.outcomes import FAILED, FINISHED, CellOutcome, JobOutcome
+from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
 from pretune.execution.selecting import select
 from pretune.execution.verifying import verify_jobs
@@ -182,8 +183,12 @@ class Session:
         """The experiment tracker that the configuration asks for."""
         return open_tracker(self.grid.config.logger, self.grid.study.root)
 
-    def collect(self, returns: Sequence[Any]) -> int:
-        """Show the summary of jobs that a launcher's workers ran; ``returns`` are their outcomes as plain data."""
+    def collect(self, returns: Sequence[Any], missing_before: Collection[str] = ()) -> int:
+        """Show the summary of jobs that a launcher's workers ran; ``returns`` are their outcomes as plain data.
+
+        What became of a job that no worker returned is read from the study; ``missing_before`` are the keys of the
+        cells that were missing before the launch.
+        """
         by_command = {}
         broken = [part for part in returns if isinstance(part, BaseException)]
         for part in returns:
@@ -194,7 +199,10 @@ class Session:
         drop_unselected(self.grid.study, self.grid.jobs)
         tracker = self.open_tracker()
         try:
-            outcomes = [by_command[c.job.command] for c in self.grid.jobs if c.job.command in by_command]
+            outcomes = [
+                by_command.get(cells.job.command) or read_outcome(cells, self.grid.study, missing_before)
+                for cells in self.grid.jobs
+            ]
             status = self.conclude(outcomes, tracker)
         finally:
             tracker.close()
@@ -220,7 +228,7 @@ class Session:
             make_console(stderr=True).print(
                 "\n".join(["", "Failed:", *failures]), style="red", markup=False, soft_wrap=True
             )
-        return 1 if failures or any(key.endswith(("failed", "blocked")) for key in counted) else 0
+        return 1 if failures or any(key.endswith((FAILED, BLOCKED, MISSING)) for key in counted) else 0
 
     def log_table(self, outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]], tracker: Tracker) -> None:
         """Give the tracker one table with a row per job of the sweep."""

@@ -19,6 +19,7 @@ from pretune.config.expansion import expand
 from pretune.config.library import Library
 from pretune.errors import UsageError
 from pretune.execution.jobs import Job, with_group
+from pretune.execution.launchers import ChunkLauncher
 from pretune.results.identity import digest
 
 SERIAL_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -43,7 +44,8 @@ class GridSweeper(Sweeper):
     """Expands the grid, hands it to the launcher in chunks, and shows what became of it.
 
     ``chunk_size``: jobs per launcher job; ``None`` means all of them for Hydra's serial launcher, and the jobs of one
-    checkpoint for any other. ``params``: axes given in the configuration.
+    checkpoint for any other, or fewer where pretune's launchers would have idle workers. ``params``: axes given in
+    the configuration.
     """
 
     def __init__(self, chunk_size: int | None = None, params: Mapping[str, str] | None = None) -> None:
@@ -59,6 +61,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return the exit status."""
+        from pretune.execution.following import launch_chunks, missing_keys
         from pretune.execution.listing import show_checkpoints
         from pretune.execution.pretraining import build_ladders
         from pretune.execution.session import Session, check_points, lists_checkpoints, pretrains
@@ -72,14 +75,20 @@ class GridSweeper(Sweeper):
         if pretrains(configs, points):
             return finish(build_ladders(configs))
         session = Session.open(configs, points, Library(loader))
-        chunks = self._split(session.grid_jobs())
-        if session.shows_only() or (self._is_serial() and len(chunks) == 1):
+        if session.shows_only():
             return finish(session.run())
-        paths = [self._write(session.study_root, chunk, session.grid.group) for chunk in chunks]
         launcher = self._make_launcher()
+        wanted = launcher.wanted_chunks() if isinstance(launcher, ChunkLauncher) else 1
+        chunks = [[with_group(job, session.grid.group) for job in c] for c in self._split(session.grid_jobs(), wanted)]
+        if session.grid.missing() == 0 or (self._is_serial() and len(chunks) == 1):
+            return finish(session.run())
+        missing = missing_keys(session.grid)
+        if isinstance(launcher, ChunkLauncher):
+            return finish(session.collect(launch_chunks(launcher, session.grid, chunks), missing))
+        paths = [self._write(session.study_root, chunk) for chunk in chunks]
         batch = [[*chunk[0].overrides, f"chunk={path}"] for chunk, path in zip(chunks, paths, strict=True)]
         returns = launcher.launch(batch, initial_job_idx=0)
-        return finish(session.collect([read_return(job_return) for job_return in returns]))
+        return finish(session.collect([read_return(job_return) for job_return in returns], missing))
 
     def _is_serial(self) -> bool:
         return str(self._config.hydra.launcher.get("_target_")) == SERIAL_LAUNCHER
@@ -91,25 +100,34 @@ class GridSweeper(Sweeper):
             hydra_context=self._context, task_function=self._task_function, config=self._config
         )
 
-    def _split(self, jobs: Sequence[Job]) -> list[list[Job]]:
+    def _split(self, jobs: Sequence[Job], wanted: int = 1) -> list[list[Job]]:
         if self.chunk_size is not None and self.chunk_size < 1:
             raise UsageError(f"hydra.sweeper.chunk_size={self.chunk_size}: must be at least 1")
         if self._is_serial() and self.chunk_size is None:
             return [list(jobs)]
         if self.chunk_size is not None:
             return [list(jobs[start : start + self.chunk_size]) for start in range(0, len(jobs), self.chunk_size)]
-        chunks: dict[str, list[Job]] = {}
+        by_checkpoint: dict[str, list[Job]] = {}
         for job in jobs:
-            chunks.setdefault(repr(job.config.checkpoint), []).append(job)
-        return list(chunks.values())
+            by_checkpoint.setdefault(repr(job.config.checkpoint), []).append(job)
+        return cut(list(by_checkpoint.values()), wanted)
 
     @staticmethod
-    def _write(study_root: Path, jobs: Sequence[Job], group: str) -> Path:
-        """Write a chunk; its jobs carry the name of the whole grid, which a part of it could not work out."""
+    def _write(study_root: Path, jobs: Sequence[Job]) -> Path:
+        """Write a chunk for the job of a launcher plugin."""
         from pretune.execution.grid import write_chunk
 
-        jobs = [with_group(job, group) for job in jobs]
-        plain = [job.to_plain() for job in jobs]
-        path = study_root / "sweeps" / f"{digest(plain)[:12]}.json"
+        path = study_root / "sweeps" / f"{digest([job.to_plain() for job in jobs])[:12]}.json"
         write_chunk(path, jobs)
         return path
+
+
+def cut(chunks: Sequence[list[Job]], wanted: int) -> list[list[Job]]:
+    """Halve the longest chunk until there are ``wanted`` ones (or nothing is left to halve), keeping the order."""
+    cut_up = [list(chunk) for chunk in chunks]
+    while len(cut_up) < wanted and any(len(chunk) > 1 for chunk in cut_up):
+        index = max(range(len(cut_up)), key=lambda number: len(cut_up[number]))
+        chunk = cut_up[index]
+        middle = (len(chunk) + 1) // 2
+        cut_up[index : index + 1] = [chunk[:middle], chunk[middle:]]
+    return cut_up

@@ -238,6 +238,15 @@ class Study:
             except ValueError:
                 yield {"run_id": path.parent.name, "error": "unreadable failure record"}
 
+    def find_failure(self, run_id: str) -> Mapping[str, Any] | None:
+        """The failure record of a cell; ``None`` if there is none."""
+        try:
+            return _read_object(self.runs / run_id / "failure.json")
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {"run_id": run_id, "error": "unreadable failure record"}
+
     def read_run(self, run_id: str) -> dict[str, Any]:
         """Content of ``run.json`` of a finished run."""
         path = self.runs / run_id / "run.json"

@@ -25,10 +25,16 @@ SMALL_MODEL = 5_000_000
 
 
 def choose_threads(trainer: Trainer, parameters: int) -> int:
-    """Threads for torch: as configured, else one for small models, else the cores this process may use."""
+    """Threads for torch: as configured, else one for small models, else the cores this process may use.
+
+    ``OMP_NUM_THREADS``, which launchers set to a worker's share of the machine, is respected.
+    """
     if trainer.threads is not None:
         return trainer.threads
-    return 1 if parameters < SMALL_MODEL else len(os.sched_getaffinity(0))
+    if parameters < SMALL_MODEL:
+        return 1
+    cores, share = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Hydra plugin: the launchers of pretune."""
