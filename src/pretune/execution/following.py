@@ -39,13 +39,20 @@ def read_cell(cell: Cell, study: Study, missing_before: Collection[str]) -> Cell
     if run_id is not None:
         if cell.key not in missing_before:
             return CellOutcome(**common, status=FINISHED, run_id=run_id)
-        seconds = float(study.read_run(run_id)["provenance"].get("seconds", 0.0))
-        return CellOutcome(**common, status=DONE, run_id=run_id, seconds=seconds)
+        return CellOutcome(**common, status=DONE, run_id=run_id, seconds=read_seconds(study, run_id))
     failure_id = make_run_id(cell.kind, cell.name, cell.key)
     failure = study.find_failure(failure_id)
     if failure is not None:
         return CellOutcome(**common, status=FAILED, run_id=failure_id, error=str(failure.get("error", "")))
     return CellOutcome(**common, status=MISSING)
+
+
+def read_seconds(study: Study, run_id: str) -> float:
+    """How long a finished cell took; 0 where its record does not say."""
+    try:
+        return float(study.read_run(run_id)["provenance"]["seconds"])
+    except (PretuneError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def read_outcome(cells: JobCells, study: Study, missing_before: Collection[str]) -> JobOutcome:

@@ -241,7 +241,7 @@ class Study:
     def find_failure(self, run_id: str) -> Mapping[str, Any] | None:
         """The failure record of a cell; ``None`` if there is none."""
         try:
-            return _read_object(self.runs / run_id / "failure.json")
+            return _to_object((self.runs / run_id / "failure.json").read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:
