@@ -50,8 +50,8 @@ def draw_sensitivity(damages: pd.DataFrame, ladders: Ladders, findings: pd.DataF
         sizes = _rank(group[size])
         curves = []
         for value, part in group.groupby(size, dropna=False, sort=True):
-            text = _say_size(str(place["probe"]), value) if of_noise else f"lr {write_rate(value)}"
-            finding = verdicts.get(_key(part.iloc[0], _DISTURBANCE), "")
+            text = say_size(str(place["probe"]), value) if of_noise else f"lr {write_rate(value)}"
+            finding = verdicts.get(_key(_speak(part), _DISTURBANCE), "")
             curves.append(_curve(
                 f"{text}: {finding}" if finding else text, "tuned", part, "damage", metric=metric, runs=["runs"],
                 colour=place_on_ramp(sizes.get(value, 0), len(sizes)), shape=sizes.get(value, 0),
@@ -89,7 +89,7 @@ def draw_inflections(
     work = curves.reset_index(drop=True)
     work["setting"] = work["setting"].fillna("")
     disturbed = work["probe"].notna()
-    work = work[~disturbed | work["metric"].isin([*SHARES, *TEXT_METRICS, "target_loss"])]
+    work = work[~disturbed | work["metric"].isin(SCORES)]
     undisturbed = work[work["probe"].isna()]
     own = (undisturbed["train_task"] == undisturbed["eval_task"]).fillna(False).astype(bool)
     text = (undisturbed["relation"] == "pretraining").fillna(False).astype(bool)
@@ -131,13 +131,13 @@ def _draw_inflection(
         sizes = _rank(part[size]) if of_noise else {v: i for i, v in enumerate(dict.fromkeys(part[size]))}
         for value, rows in part.groupby(size, dropna=False, sort=of_noise):
             rank = sizes.get(value, 0)
-            name = _say_size(str(probe), value) if of_noise else f"after ({value!s})" if value else "after fine-tuning"
+            name = say_size(str(probe), value) if of_noise else f"after ({value!s})" if value else "after fine-tuning"
             one = len(sizes) == 1 and not of_noise
             colour = colours.get(str(training), 0) if one else place_on_ramp(rank, len(sizes))
             drawn.append((rows, name, "tuned", colour, rank))
     curves = []
     for rows, name, state, colour, shape in drawn:
-        verdict = verdicts.get(_key(rows.iloc[0], _INFLECTED), {})
+        verdict = verdicts.get(_key(_speak(rows), _INFLECTED), {})
         finding = str(verdict.get("finding", "not enough data"))
         p = "" if is_null(verdict.get("p_holm")) else f" (p {write_p(verdict['p_holm'])})"
         curve = _curve(f"{name}: {finding}{p}", state, rows, "value", bounds=("low", "high"), metric=metric,
@@ -174,10 +174,14 @@ def _draw_inflection(
     )  # fmt: skip
 
 
+SCORES = frozenset({*SHARES, *TEXT_METRICS, "target_loss"})
+"""Metrics of probes that are scores of the disturbed model."""
+
+
 def draw_probes(curves: pd.DataFrame, ladders: Ladders) -> list[Figure]:
     """Draw what probes measure that is neither a damage nor a score: sharpness, representations, errors of weights."""
     rows = curves[curves["probe"].notna()]
-    rows = rows[~is_damage(rows["metric"]) & ~rows["metric"].isin([*SHARES, *TEXT_METRICS, "target_loss"])]
+    rows = rows[~is_damage(rows["metric"]) & ~rows["metric"].isin(SCORES)]
     several = rows["family"].nunique() > 1
     figures = []
     by = ["family", "probe", "metric", "eval_task", "state", "train_task", "lr"]
@@ -190,7 +194,8 @@ def draw_probes(curves: pd.DataFrame, ladders: Ladders) -> list[Figure]:
             same = group["probe_variant"].isna() if is_null(variant) else group["probe_variant"] == variant
             equal = group["magnitude"].isna() if is_null(magnitude) else group["magnitude"] == magnitude
             part = group[(same & equal).fillna(False).astype(bool)]
-            sized = [_say_size(str(place["probe"]), magnitude)] if not is_null(magnitude) else []
+            probe = "" if metric == "critical_noise" else str(place["probe"])  # its size is a rise of the loss
+            sized = [say_size(probe, magnitude)] if not is_null(magnitude) else []
             text = ", ".join([*([] if is_null(variant) else [str(variant)]), *sized]) or str(place["probe"])
             drawn.append(_curve(
                 text, "base" if place["state"] == "base" else "tuned", part, "value", bounds=("low", "high"),
@@ -276,6 +281,13 @@ def _key(row: Mapping[str, Any] | pd.Series, names: Iterable[str]) -> tuple[str,
     return tuple("" if is_null(row.get(name)) else str(row[name]) for name in names)
 
 
+def _speak(rows: pd.DataFrame) -> pd.Series:
+    """Return a row of the ladder that speaks for a curve: of annealed and un-annealed checkpoints the more numerous."""
+    counts = rows.groupby("annealed", sort=False)["checkpoint"].transform("size")
+    first: pd.Series = rows.loc[counts == counts.max()].iloc[0]
+    return first
+
+
 def _rank(values: pd.Series) -> dict[Any, int]:
     return {value: index for index, value in enumerate(sorted(values.dropna().unique()))}
 
@@ -286,7 +298,8 @@ def _natural(text: object) -> tuple[str, float]:
     return name, float(number) if number.replace(".", "", 1).isdigit() else -1.0
 
 
-def _say_size(probe: str, value: object) -> str:
+def say_size(probe: str, value: object) -> str:
+    """Write the size of a disturbance as its probe means it: γ of noise, α of a line, bits."""
     if is_null(value):
         return probe
     sign = {"gaussian": "γ", "interpolate": "α"}.get(probe)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup, escape
 
 from pretune.analysis.metrics import label_metric
@@ -71,6 +72,7 @@ def render_page(
         "facts": _state_facts(results, study),
         "notes": _list_notes(results, study),
         "unsound": len(results.find("soundness")) if "soundness" in results.outcomes else 0,
+        "evaluated": bool(results.measures),
         "several_seeds": bool(len(seeds)) and int(seeds.max()) > 1,
         "not_chosen": bool(results.learning_rates["chosen_by"].astype(str).str.startswith("not chosen").any()),
         "measures": [
@@ -116,14 +118,23 @@ def _state_facts(results: Results, study: Mapping[str, Any]) -> list[tuple[str, 
     facts = [
         ("Models", ", ".join(str(name) for name in results.checkpoints["family"].unique())),
         ("Checkpoints", f"{len(results.checkpoints)}"),
-        ("Tasks trained on", f"{headline['train_task'].nunique()}"),
-        ("Tasks evaluated", f"{headline['eval_task'].nunique()}"),
+        *_count_tasks(headline, results.curves),
         ("Cells", ", ".join(f"{number:,} {kind}" for kind, number in results.cells.items())),
     ]
     if len(tokens) > 1:
         facts.insert(2, ("Pre-training tokens", f"{shorten(tokens.min())} to {shorten(tokens.max())}"))
     told = [(str(key), _write_fact(value)) for key, value in study.items()]
     return [*facts, *(fact for fact in told if len(fact[1]) <= LONGEST_FACT)]
+
+
+def _count_tasks(headline: pd.DataFrame, curves: pd.DataFrame) -> list[tuple[str, str]]:
+    """Count what was trained on, evaluated and probed, as far as there is any."""
+    counts = {
+        "Tasks trained on": headline["train_task"].nunique(),
+        "Tasks evaluated": headline["eval_task"].nunique(),
+        "Probes": curves["probe"].nunique(),
+    }
+    return [(name, f"{number}") for name, number in counts.items() if number]
 
 
 def _list_notes(results: Results, study: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,9 @@ import pandas as pd
 from pretune.analysis import reading as classes
 from pretune.analysis.metrics import label_metric, points_per_unit
 from pretune.analysis.series import CURVE
+from pretune.report import fragility
 from pretune.report.curves import records
+from pretune.report.fragility import Fragility, say_briefly
 from pretune.report.results import Results
 from pretune.report.wording import is_null, join_words, write_number
 
@@ -43,18 +45,30 @@ class Evidence:
     formats: pd.DataFrame
     noise: pd.DataFrame
     checkpoints: pd.DataFrame
+    fragility: Fragility
 
 
 def state_findings(results: Results) -> list[Finding]:
-    """Answer the five questions of the page for each model (the first :data:`MOST_FAMILIES`)."""
+    """Answer the five questions of the page for each model (the first :data:`MOST_FAMILIES`).
+
+    A model that was only probed has five questions of its own (:mod:`pretune.report.fragility`).
+    """
     families = [str(name) for name in results.checkpoints["family"].unique()]
     findings = []
     for family in families[:MOST_FAMILIES]:
         evidence = _gather(results, family)
-        for heading, say in QUESTIONS:
-            text, sure = say(evidence)
+        told = (
+            [(heading, *say(evidence.fragility)) for heading, say in fragility.QUESTIONS]
+            if _has_probes_alone(evidence)
+            else [(heading, *say(evidence)) for heading, say in QUESTIONS]
+        )
+        for heading, text, sure in told:
             findings.append(Finding(family=family, heading=heading, text=text, sure=sure))
     return findings
+
+
+def _has_probes_alone(evidence: Evidence) -> bool:
+    return evidence.noise.empty and evidence.forgetting.empty and len(evidence.fragility.curves) > 0
 
 
 def _gather(results: Results, family: str) -> Evidence:
@@ -71,7 +85,18 @@ def _gather(results: Results, family: str) -> Evidence:
         formats=own(results.formats),
         noise=_longest(own(results.find("noise")), [name for name in CURVE if name != "annealed"]),
         checkpoints=own(results.checkpoints),
+        fragility=Fragility(
+            damages=_of_probes(own(results.damages)),
+            sensitivity=_of_probes(own(results.find("sensitivity"))),
+            inflections=_of_probes(own(results.find("inflections"))),
+            curves=_of_probes(own(results.curves)),
+            checkpoints=own(results.checkpoints),
+        ),  # fmt: skip
     )
+
+
+def _of_probes(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["probe"].notna()]
 
 
 def _longest(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -255,6 +280,9 @@ def _say_fragile(evidence: Evidence) -> tuple[str, str]:
             f"(best − worst of {int(tuned['formats'].max())} formats, mean over tasks)"
         )
         text += f", against {write_number(means[first])} at {names[first]}" if first != last else ""
+    disturbed = say_briefly(evidence.fragility)
+    if disturbed:
+        text = disturbed[0].upper() + disturbed[1:] if tuned.empty else f"{text}; {disturbed}"
     if len(floors):
         text += (
             f"; a difference of two scores is noise below {write_number(floors.median())} points for the median curve"

@@ -12,6 +12,8 @@ from pretune.report.views import view_headline, view_plain
 def ask_numbers(context: Context) -> Section | None:
     """The headline table, and the learning rates."""
     results = context.results
+    if results.headline.empty and results.learning_rates.empty:
+        return None
     blocks = [Tables(views=(view_headline(results.headline),), file="headline")]
     rates = _varied_rates(results.learning_rates)
     if len(rates):

@@ -59,6 +59,8 @@ def ask_classes(context: Context) -> Section | None:
 def ask_tasks(context: Context) -> Section | None:
     """When a task is learnt: base and tuned scores over pre-training, their trends and plateaus."""
     own, apart = split_own(context.results.headline)
+    if own.empty and apart.empty:
+        return None
     trends = context.results.find("trends")
     drawing = (context.ladders, context.colours, context.floors, trends, context.overlays)
     blocks = [Charts(figures=tuple(draw_tasks(own, *drawing, prefix="task")))]
