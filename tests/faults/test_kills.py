@@ -147,9 +147,8 @@ def disturb(folder: Path, undisturbed: Chain, kills: int, caplog: pytest.LogCapt
 
 def litter(place: Place) -> list[Path]:
     """What killed processes left behind and nobody removed."""
-    folders = [place.study / name for name in ("claims", "work", "attempts")]
-    left = [path for folder in folders[:2] for path in folder.rglob("*") if path.is_file()]
-    hidden = [path for path in place.study.rglob(".*") if path.parent.name in ("runs", "index", "attempts")]
+    left = [path for name in ("claims", "work") for path in (place.study / name).rglob("*") if path.is_file()]
+    hidden = [path for path in place.study.rglob(".*") if path.parent.name == "runs"]
     partial = [path for path in place.cache.rglob("*") if path.name.startswith(".step") or path.suffix == ".claim"]
     return [*left, *hidden, *partial]
 

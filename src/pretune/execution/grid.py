@@ -23,6 +23,7 @@ from pretune.execution.rows import training_columns
 from pretune.execution.storage import Foothold
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
+from pretune.results.table import compact_when_due
 from pretune.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     with Foothold.on(grid.study.root) as foothold:
         outcomes = _run_grid(grid, listener, tracker, foothold)
         grid.study.sweep()
+        compact_when_due(grid.study.root)
     return outcomes
 
 

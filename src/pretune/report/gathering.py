@@ -12,7 +12,7 @@ import pandas as pd
 from pretune.errors import UsageError
 from pretune.published import read_published
 from pretune.results.store import Study
-from pretune.results.table import load
+from pretune.results.table import compact_when_due, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ def gather(study: Study, published: str | None, format_name: str) -> Source:
     facts: dict[str, Any] = {}
     titles = []
     if own:
+        compact_when_due(study.root)
         tables.append(load(study.root))
         primary |= find_primary(study)
         facts |= {"study_dir": study.root.name, "failed": [str(f["run_id"]) for f in study.failures()]}

@@ -1,5 +1,5 @@
 """Cells, their identity, their records on disk, and the table that collects them."""
 
-from pretune.results.table import load
+from pretune.results.table import compact, load
 
-__all__ = ["load"]
+__all__ = ["compact", "load"]

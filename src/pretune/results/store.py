@@ -173,12 +173,19 @@ class Study:
         for left in self.runs.glob(f".{glob.escape(run_id)}.*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Remove claims and unfinished work of finished cells: their owner was killed after it had published them."""
+    def sweep(self, *, age: float = 86_400.0) -> None:
+        """Remove what killed processes left behind: claims and work of finished cells, half-written small files.
+
+        The latter only when they are ``age`` seconds old, since a living process may be writing them.
+        """
         for path in self.claims.glob("*.json"):
             if self.is_finished(path.stem):
                 path.unlink(missing_ok=True)
                 self.tidy(path.stem)
+        for path in (*self.claims.glob("*.json.*"), *self.index.glob(".*")):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
     def record_failure(self, run_id: str, failure: Mapping[str, Any]) -> None:
         """Leave ``failure.json`` where the run would have been, unless the run is finished."""
