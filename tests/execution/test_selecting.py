@@ -7,13 +7,18 @@ import json
 
 import pytest
 
+from pretune.analysis.choosing import validate_rates
+from pretune.analysis.cleaning import clean
+from pretune.analysis.metrics import choose_measures
 from pretune.config.running import Eval
 from pretune.execution import selecting
 from pretune.execution.cells import ContentHashes, list_cells
 from pretune.execution.jobs import Job
+from pretune.execution.keeping import drop_unselected
 from pretune.execution.selecting import FILE_NAME, select
 from pretune.results.store import Study
 from support.configs import CONFIG, FORMAT, NLI, change
+from synthetic_tables import measurement, tabulate
 
 ACCURACY = {  # (step, lr) → value on validation rows
     (1000, 1e-5): 0.5, (1000, 1e-4): 0.9, (1000, 1e-3): 0.6,
@@ -79,3 +84,34 @@ def test_without_evaluated_validation_rows_the_loss_decides(finished, monkeypatc
 def test_nothing_finished_nothing_chosen(tmp_path):
     study = Study(tmp_path)
     assert select([list_cells(job(1000, 1e-4), study, ContentHashes())], study) == []
+
+
+def test_seeds_that_only_one_rate_has_do_not_decide_here_nor_in_the_report(tmp_path, monkeypatch):
+    """At seed 0 the larger rate is better; two more seeds of it alone came out worse."""
+    accuracy = {(1e-4, 0): 0.6, (1e-3, 0): 0.7, (1e-3, 1): 0.4, (1e-3, 2): 0.4}
+    study = Study(tmp_path)
+    jobs = {key: list_cells(job(1000, lr, seed), study, ContentHashes()) for key in accuracy for lr, seed in [key]}
+    names = {cells.train.key: key for key, cells in jobs.items()}
+    values = {cell.key: accuracy[key] for key, cells in jobs.items() for cell in cells.tuned}
+    requests = {f"train-{key[:8]}": jobs[name].train.request for key, name in names.items()}
+    monkeypatch.setattr(study, "find_finished", lambda key: f"train-{key[:8]}")
+    facts = {"validation_losses": [1.0], "keep_model": "selected"}
+    monkeypatch.setattr(study, "read_run", lambda run_id: {"request": requests[run_id], "facts": facts})
+    monkeypatch.setattr(selecting, "primary_row", lambda cell, *_: {"metric": "accuracy", "value": values[cell.key]})
+    for run_id in requests:
+        (study.run_dir(run_id) / "model").mkdir(parents=True)
+    entry = select(jobs.values(), study)[0]
+    assert (entry["lr"], entry["values"]) == (1e-3, {"0.0001": 0.6, "0.001": 0.7})
+    dropped = drop_unselected(study, list(jobs.values()))
+    assert set(requests) - set(dropped) == set(entry["runs"]), "the weights that are kept are those of the entry"
+    assert len(entry["runs"]) == 3
+
+    rows = [
+        measurement(state="tuned", lr=lr, seed=seed, relation="validation", eval_split="validation", value=value)
+        for (lr, seed), value in accuracy.items()
+    ]
+    rows += [measurement(state="tuned", lr=lr, seed=seed, value=0.5) for lr, seed in accuracy]
+    cleaned = clean(tabulate(rows)).table
+    rates = validate_rates(cleaned, choose_measures(cleaned, {}))
+    assert rates.loc[rates["chosen"], "lr"].tolist() == [1e-3]
+    assert dict(zip(rates["lr"], rates["validation"], strict=True)) == {1e-4: 0.6, 1e-3: 0.7}

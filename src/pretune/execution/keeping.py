@@ -1,7 +1,7 @@
 """Which fine-tuned weights stay on disk: ``keep_model=none|selected|all``.
 
-``selected`` keeps, of the trainings that differ only in optimizer settings and seed, the one that is best on the
-held-out validation rows (see :mod:`pretune.execution.selecting`).
+``selected`` keeps, of the trainings that differ only in learning rate and seed, those at the rate that
+``select=in_domain`` would choose (:mod:`pretune.results.rates`): its seeds, so that one can probe them all.
 It is the default from 50 M parameters on; smaller models are all kept.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pretune.config.running import TrainConfig
 from pretune.execution.cells import JobCells
-from pretune.execution.selecting import best_of, group_by, read_candidate
+from pretune.execution.selecting import choose, group_by, read_candidate
 from pretune.results.store import Study
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,13 @@ def drop_unselected(study: Study, jobs: Sequence[JobCells]) -> list[str]:
         if study.read_run(candidate.run_id)["facts"].get("keep_model") == "selected":
             candidates.append(candidate)
     dropped = []
-    for group in group_by(candidates, "optimizer", "seed"):
-        best = best_of(group)
+    for group in group_by(candidates, "optimizer.lr", "seed"):
+        choice = choose(group)
         for candidate in group:
             folder = study.run_dir(candidate.run_id) / "model"
-            if candidate.run_id != best.run_id and folder.is_dir():
+            if choice is not None and candidate.lr != choice.lr and folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
                 dropped.append(candidate.run_id)
     if dropped:
-        log.info("keep_model=selected: weights of %d trainings deleted, the best of each kept", len(dropped))
+        log.info("keep_model=selected: weights of %d trainings deleted, those at the best rate kept", len(dropped))
     return dropped

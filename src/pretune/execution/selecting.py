@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from pretune.config.running import TrainConfig
 from pretune.execution.cells import JobCells
 from pretune.execution.headlines import primary_row
 from pretune.results.identity import digest
+from pretune.results.rates import VALIDATION_LOSS, Choice, Trial, choose_common_rate, choose_rate
 from pretune.results.store import Study, write_atomically
 
 FILE_NAME = "selected.json"
@@ -26,14 +26,19 @@ FILE_NAME = "selected.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A finished training with what its held-out rows say; ``cost``: smaller is better, infinite if unknown."""
+    """A finished training with what its held-out rows say (an infinite ``value`` if nothing)."""
 
     cells: JobCells
     run_id: str
     request: Mapping[str, Any]
     evidence: str
     value: float
-    cost: float
+    less_is_better: bool
+
+    @property
+    def cost(self) -> float:
+        """Its value, turned so that smaller is better."""
+        return self.value if self.less_is_better else -self.value
 
     @property
     def config(self) -> TrainConfig:
@@ -62,22 +67,24 @@ def read_candidate(cells: JobCells, study: Study) -> Candidate | None:
             row = primary_row(cell, cell.evaluation.task, study)
             if row is not None and row["value"] is not None and math.isfinite(row["value"]):
                 metric, value = str(row["metric"]), float(row["value"])
-                cost = value if metric == "loss" else -value
-                evidence = f"{metric} on validation rows"
                 return Candidate(
-                    cells=cells, run_id=run_id, request=run["request"], evidence=evidence, value=value, cost=cost
+                    cells=cells,
+                    run_id=run_id,
+                    request=run["request"],
+                    evidence=f"{metric} on validation rows",
+                    value=value,
+                    less_is_better=metric == "loss",
                 )
     losses = run["facts"]["validation_losses"]
     value = float(losses[-1]) if losses else math.inf
     return Candidate(
-        cells=cells, run_id=run_id, request=run["request"], evidence="validation loss", value=value, cost=value
+        cells=cells,
+        run_id=run_id,
+        request=run["request"],
+        evidence=VALIDATION_LOSS,
+        value=value,
+        less_is_better=True,
     )
-
-
-def best_of(candidates: Sequence[Candidate]) -> Candidate:
-    """The best candidate; the smaller rate on a tie. Those with a metric come before those with a loss alone."""
-    metrics = [candidate for candidate in candidates if candidate.evidence != "validation loss"]
-    return min(metrics or candidates, key=lambda candidate: (candidate.cost, candidate.lr))
 
 
 def group_by(candidates: Iterable[Candidate], *without: str) -> list[list[Candidate]]:
@@ -92,40 +99,37 @@ def group_by(candidates: Iterable[Candidate], *without: str) -> list[list[Candid
     return list(groups.values())
 
 
-def rate_costs(candidates: Sequence[Candidate]) -> dict[float, float]:
-    """Mean cost of every learning rate over seeds (and checkpoints); only rates that all of them have."""
-    places = [{c.lr: c.cost for c in group} for group in group_by(candidates, "optimizer.lr")]
-    common = set.intersection(*(set(place) for place in places)) if places else set()
-    return {lr: statistics.fmean(place[lr] for place in places) for lr in sorted(common)}
+def choose(candidates: Iterable[Candidate]) -> Choice | None:
+    """Choose among trainings that differ in learning rate and seed only, by :mod:`pretune.results.rates`."""
+    return choose_rate(
+        Trial(lr=found.lr, seed=found.config.seed, cost=found.cost, evidence=found.evidence) for found in candidates
+    )
 
 
 def select(jobs: Iterable[JobCells], study: Study) -> list[dict[str, Any]]:
     """Choose a rate per checkpoint and task, and one per task; write and return one entry per checkpoint and task.
 
-    Rates are compared only where their evidence is of one kind. An entry says ``lr`` (tuned), ``fixed_lr``,
-    ``evidence``, the values of all rates and the runs of the chosen one.
+    An entry says ``lr`` (tuned), ``fixed_lr`` (best on average over the checkpoints that were judged by the same
+    evidence), ``evidence``, ``values`` (the means that were compared, in the metric's own sign) and the runs of the
+    chosen rate. Trainings without any evidence are left out.
     """
     candidates = [found for cells in jobs if (found := read_candidate(cells, study)) is not None]
     entries = []
     for task in group_by(candidates, "optimizer.lr", "seed", "checkpoint"):
-        kind = best_of(task).evidence
-        task = [candidate for candidate in task if candidate.evidence == kind]
-        overall = rate_costs(task)
-        fixed = min(overall, key=lambda lr: (overall[lr], lr)) if overall else None
-        for place in group_by(task, "optimizer.lr", "seed"):
-            costs = rate_costs(place) or {best_of(place).lr: best_of(place).cost}
-            lr = min(costs, key=lambda rate: (costs[rate], rate))
+        places = [(place, choice) for place in group_by(task, "optimizer.lr", "seed") if (choice := choose(place))]
+        for place, choice in places:
             config = place[0].config
+            sign = next(1 if c.less_is_better else -1 for c in place if c.evidence == choice.evidence)
             entries.append(
                 {
                     "family": config.checkpoint.family,
                     "checkpoint": label_of(config.checkpoint),
                     "task": config.task.name,
-                    "lr": lr,
-                    "fixed_lr": fixed,
-                    "evidence": kind,
-                    "values": {f"{c.lr:g}": c.value for c in sorted(place, key=lambda c: c.lr)},
-                    "runs": sorted(c.run_id for c in place if c.lr == lr),
+                    "lr": choice.lr,
+                    "fixed_lr": choose_common_rate(c for _, c in places if c.evidence == choice.evidence),
+                    "evidence": choice.evidence,
+                    "values": {f"{lr:g}": sign * cost for lr, cost in choice.costs.items()},
+                    "runs": sorted(c.run_id for c in place if c.lr == choice.lr),
                 }
             )
     study.root.mkdir(parents=True, exist_ok=True)
