@@ -127,7 +127,8 @@ def test_every_model_composes_into_a_recipe(name: str, loader: Any) -> None:
 @pytest.mark.parametrize("name", option_names("probe"))
 def test_every_probe_composes_and_is_sound(name: str, loader: Any) -> None:
     weights = ["run=train-x"] if name == "interpolate" else ["checkpoint=pico/step64"]
-    (config,) = points("probe", [*weights, f"probe={name}"], loader)
+    words = ["tasks=[pico/nli]"] if name == "format" else []
+    (config,) = points("probe", [*weights, *words, f"probe={name}"], loader)
     assert find_problems(config) == []
     assert config.probe.name == name
 

@@ -39,11 +39,12 @@ def test_probes_of_a_ladder_are_rows_of_the_table_and_are_not_made_twice(place: 
 
 def test_base_and_tuned_weights_under_every_other_probe(copied: Place) -> None:
     base = copied.probe(
-        "-m", *PROBED, "checkpoint.step=8", "probe=quantize,representation,sharpness", "tasks=[pico/nli]",
+        "-m", *PROBED, "checkpoint.step=8", "probe=quantize,representation,sharpness,format", "tasks=[pico/nli]",
         "eval.limit=30", "probe.folds=2", "probe.samples=2", "probe.iterations=3", "probe.texts=4",
     )  # fmt: skip
     assert base.status == 0, base.text
-    assert base.probed == (3, 0)
+    assert base.probed == (4, 0)
+    assert lines_with(base.out, "accuracy_spread", "probed")
     (chosen,) = copied.runs("train-*step8*lr0.001*")
     line = copied.probe(f"run={chosen.name}", "trainer=fp32", "eval.limit=8", "probe=interpolate")
     assert line.status == 0, line.text
@@ -53,7 +54,13 @@ def test_base_and_tuned_weights_under_every_other_probe(copied: Place) -> None:
     assert set(line_rows["lr"]) == {1e-3}
     untouched = table[(table["probe"] == "interpolate") & (table["metric"] == "loss_increase")]
     assert float(untouched[untouched["magnitude"] == 0]["value"].iloc[0]) == 0.0
-    assert set(table[table["probe"].notna()]["probe"]) == {"quantize", "representation", "sharpness", "interpolate"}
+    assert set(table[table["probe"].notna()]["probe"]) == {
+        "quantize",
+        "representation",
+        "sharpness",
+        "interpolate",
+        "format",
+    }
     again = copied.probe("run=all", "trainer=fp32", "eval.limit=8", "probe=interpolate")
     assert again.probed == (5, 1)
 

@@ -26,6 +26,7 @@ PROBE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "interpolate": ("alphas",),
     "sharpness": ("tensors", "texts", "samples", "iterations", "seeds"),
     "representation": ("texts", "reference_step", "folds"),
+    "format": ("formats", "paraphrases"),
 }
 """Probe → the fields that it looks at, which are part of its cells' identity."""
 
@@ -59,6 +60,11 @@ class Probe:
     iterations: int = option(20, help="steps of the Lanczos iteration (sharpness)", minimum=2)
     reference_step: int | None = option(
         None, help="checkpoint of the same family to compare with; null: step 0 if there is one", minimum=0
+    )
+    formats: tuple[str, ...] = option(("default", "instruct", "io"), help="prompt formats (format)", nonempty=True)
+    paraphrases: int = option(5, help="paraphrases of the prompt, besides the formats (format)", minimum=0)
+    wordings: dict[str, tuple[str, ...]] = option(
+        factory=dict, help="family of tasks → written prompts that paraphrases are made of (format)"
     )
     folds: int = option(5, help="folds of the cross-validated linear probe (representation)", minimum=2)
 

@@ -62,6 +62,8 @@ def _thaw_hint(hint: Any) -> Any:
         return thaw(typing.cast(type, hint))
     if typing.get_origin(hint) is dict:
         key, value = typing.get_args(hint)
+        if typing.get_origin(value) is tuple:  # omegaconf knows tuples as fields, but not inside mappings
+            value = list.__class_getitem__(typing.get_args(value)[0])
         return dict.__class_getitem__((key, _thaw_hint(value)))
     if typing.get_origin(hint) in UNION_TYPES:
         return functools.reduce(operator.or_, (_thaw_hint(part) for part in typing.get_args(hint)))

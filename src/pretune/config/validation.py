@@ -252,6 +252,10 @@ def _check_probe(config: ProbeConfig) -> Iterable[Problem]:
             yield Problem(key="probe.tensors", value=selector, message=suggest(selector, (*TENSORS, "layer:N")))
     if probe.name == "interpolate" and config.run is None:
         yield Problem(key="probe", value="interpolate", message="needs run=RUN_ID: the line leads to tuned weights")
+    if probe.name == "format" and not config.tasks:
+        yield Problem(key="tasks", value="[]", message="probe=format needs tasks=[…] whose wording is varied")
+    if probe.name == "format" and len(set(probe.formats)) + probe.paraphrases < 2:
+        yield Problem(key="probe.paraphrases", value=probe.paraphrases, message="one wording alone has no spread")
     if config.text is None and config.run is None and config.checkpoint.pretraining_text is None:
         yield Problem(key="text", value=None, message="the checkpoint names no pre-training text: give text=TASK")
 

@@ -66,7 +66,7 @@ def _single(cells: JobCells, study: Study) -> dict[str, Any]:
     return {"metric": task.metric, "value": f"{found['value']:.3f}", "95 % interval": interval}
 
 
-HEADLINES = ("loss_increase", "top_eigenvalue", "rankme")
+HEADLINES = ("loss_increase", "top_eigenvalue", "rankme", "accuracy_spread")
 """Metrics of probes, the first that a probe has is shown."""
 
 
@@ -78,6 +78,7 @@ def _probed(cell: Cell, study: Study) -> dict[str, Any]:
     if metric is None:
         return {"metric": f"{len(rows)} rows"}
     found = [row for row in rows if row["metric"] == metric]
+    found = [row for row in found if row["probe_variant"] == "all"] or found
     by_size: dict[float, list[float]] = {}
     for row in found:
         by_size.setdefault(row["magnitude"] or 0.0, []).append(row["value"])

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pretune.checkpoints.ladders import find_ladder, heldout_dir, is_built, recipe_of
 from pretune.config.library import Library
-from pretune.config.probing import ProbeConfig
+from pretune.config.probing import Probe, ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import SCRIPTS, freeze, to_plain
 from pretune.config.science import Checkpoint, Format, Task, Template
+from pretune.data.paraphrasing import paraphrase
 from pretune.errors import UsageError
 
+PARAPHRASE = "paraphrase"
+"""Formats of this name, with a number, are paraphrases made for a probe."""
 EVALUATED_RELATIONS = ("validation", "in_domain", "out_of_domain", "cross_task", "pretraining")
 
 
@@ -156,7 +159,22 @@ def complete_probe_job(
         check_template(task, config.format)
         tasks[task.name] = task
     formats = {config.format.name: config.format}
+    if config.probe.name == "format":
+        formats = {
+            name: config.format if name == config.format.name else library.format(name) for name in config.probe.formats
+        } | paraphrase_format(config.format, config.probe, tasks.values())
     return Job(script="probe", config=config, tasks=tasks, formats=formats, overrides=overrides)
+
+
+def paraphrase_format(format_: Format, probe: Probe, tasks: Iterable[Task]) -> dict[str, Format]:
+    """Return the paraphrases of a format by name, each with those families that have so many."""
+    templates: dict[str, dict[str, Template]] = {}
+    for family in dict.fromkeys(task.family for task in tasks if task.answer != "language"):
+        wordings = probe.wordings.get(family, ())
+        found = paraphrase(format_.templates[family], wordings, probe.paraphrases)
+        for number, template in enumerate(found, start=1):
+            templates.setdefault(f"{PARAPHRASE}-{number}", {})[family] = template
+    return {name: dataclasses.replace(format_, name=name, templates=known) for name, known in templates.items()}
 
 
 def with_ladder_text(task: Task, checkpoint: Checkpoint, cache_dir: str) -> Task:
@@ -208,7 +226,8 @@ def _evaluations(job: Job) -> Iterator[Evaluation]:
     config = job.config
     if isinstance(config, ProbeConfig):
         for task in job.tasks.values():
-            yield from _combine(task, "evaluation", None, [config.format], [0])
+            known = [format_ for format_ in job.formats.values() if task.family in format_.templates]
+            yield from _combine(task, "evaluation", None, known, [0])
         return
     if isinstance(config, EvaluateConfig):
         for task in job.tasks.values():

@@ -132,6 +132,7 @@ def compute_probe(
                 probe=config.probe,
                 meters=meters,
                 examples=[each.examples for each in prepared.measured],
+                wordings=[each.evaluation.format.name for each in prepared.measured],
                 formats={each.evaluation.task.name: each.evaluation.format for each in prepared.measured},
                 base=host.base_weights() if trained is not None else None,
                 reference=reference,
@@ -190,6 +191,6 @@ def locate_rows(row: dict[str, Any], measured: dict[str, PreparedEvaluation]) ->
     return {
         **row,
         "eval_split": each.split_name,
-        "eval_format": None if is_text else each.evaluation.format.name,
+        "eval_format": None if is_text else row.get("eval_format", each.evaluation.format.name),
         "shots": None if is_text else each.evaluation.shots,
     }

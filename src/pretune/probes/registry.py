@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pretune.probes.format import probe_format
 from pretune.probes.gaussian import probe_gaussian
 from pretune.probes.interpolate import probe_interpolate
 from pretune.probes.quantize import probe_quantize
@@ -17,5 +18,6 @@ PROBES: Mapping[str, Callable[[Subject], Findings]] = {
     "interpolate": probe_interpolate,
     "sharpness": probe_sharpness,
     "representation": probe_representation,
+    "format": probe_format,
 }
 """``probe.name`` → the function that computes it; :data:`pretune.config.probing.PROBE_FIELDS` has the same names."""

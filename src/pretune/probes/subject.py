@@ -28,6 +28,8 @@ class Reference:
 class Subject:
     """A model under a probe. ``meters`` measure it on ``examples``: the pre-training text first, then the tasks.
 
+    ``wordings`` names the prompt format of each meter; only the format probe has several meters of one task.
+
     ``base`` are the weights before fine-tuning, where the model is a fine-tuned one. ``reference`` is another
     checkpoint of its family (step 0 unless the probe says otherwise), where there is one; ``init_std`` the standard
     deviation of the initialisation as the catalogue has it.
@@ -38,6 +40,7 @@ class Subject:
     probe: Probe
     meters: Sequence[Meter]
     examples: Sequence[Sequence[Example]] = ()
+    wordings: Sequence[str] = ()
     formats: Mapping[str, Format] = field(default_factory=dict)
     base: Mapping[str, torch.Tensor] | None = None
     reference: Reference | None = None
