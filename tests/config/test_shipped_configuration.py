@@ -134,7 +134,7 @@ def test_every_probe_composes_and_is_sound(name: str, loader: Any) -> None:
 
 
 def test_no_group_is_left_out() -> None:
-    known = {*GROUPS, "checkpoint", "task", "model", "study", "probe"}
+    known = {*GROUPS, "checkpoint", "task", "model", "study", "probe", "hydra"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} <= known
 
 
