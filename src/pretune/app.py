@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pretune.config.schema import register
 from pretune.config.trust import check_config_folders
 from pretune.errors import PretuneError, Terminated, UsageError
+from pretune.execution.crew import is_follower
+from pretune.execution.member import follow
 from pretune.execution.process import set_up_process
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def launch(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach explain() instead of being printed by Hydra
     register()
     set_up_process()
+    if is_follower():
+        sys.exit(follow())
     try:
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()

@@ -59,6 +59,10 @@ class NonFiniteScores(PretuneError):
     """A log-likelihood is NaN or infinite: the weights or the arithmetic are broken, and no metric would mean much."""
 
 
+class ProcessLost(PretuneError):
+    """One of the processes that computed a cell together ended: killed, out of memory, or with an error of its own."""
+
+
 class ClaimLost(PretuneError):
     """Another process took over the cell while this one was working on it."""
 

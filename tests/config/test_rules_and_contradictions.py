@@ -99,6 +99,14 @@ LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
         {"task.train_split": "a+b", "task.eval_split": "b+c"}, "task.eval_split", "is the training split"
     ),
     "micro-batch above batch": ({"trainer.micro_batch": 9}, "trainer.micro_batch", "stage.batch_size=8"),
+    "devices for one process": ({"trainer.devices": 2}, "trainer.devices", "give trainer=ddp"),
+    "machines for one process": ({"trainer.num_nodes": 2}, "trainer.num_nodes", "give trainer=ddp"),
+    "processes that do not divide a step": (
+        {"trainer.strategy": "ddp", "trainer.devices": 3}, "trainer.devices", "3 processes do not divide the 8 rows"
+    ),
+    "an unknown number of processes": (
+        {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}, "trainer.devices", "must be given"
+    ),
     "three betas": ({"optimizer.betas": (0.9, 0.9, 0.9)}, "optimizer.betas", "two numbers"),
     "a beta of one": ({"optimizer.betas": (0.9, 1.0)}, "optimizer.betas", "below 1"),
     "a task twice": ({"task.cross_task": ("a", "b", "a")}, "task.cross_task", "twice"),

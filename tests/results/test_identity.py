@@ -140,9 +140,12 @@ NO_SCIENCE_OF_TRAINING = {
     "trainer.activation_checkpointing",
     "trainer.batching",
     "trainer.compile",
+    "trainer.devices",
     "trainer.micro_batch",
+    "trainer.num_nodes",
     "trainer.save_gigabytes",
     "trainer.save_seconds",
+    "trainer.strategy",
     "trainer.threads",
 }
 

@@ -9,6 +9,7 @@ from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, S
 
 MODES = ("run", "plan", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
+STRATEGIES = ("single", "ddp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,16 @@ class Trainer:
     )
     compile: bool = option(False, help="compile the transformer blocks with torch.compile", scientific=False)
     accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
+    strategy: str = option(
+        "single",
+        help="processes that compute a cell together: single: one; ddp: one per device, each with all weights",
+        choices=STRATEGIES,
+        scientific=False,
+    )
+    devices: int | None = option(
+        None, help="devices of each machine that share a cell; null: all GPUs", minimum=1, scientific=False
+    )
+    num_nodes: int = option(1, help="machines that share a cell, each started by torchrun", minimum=1, scientific=False)
     threads: int | None = option(
         None, help="torch threads; null: 1 below 5 M parameters, else the cores", minimum=1, scientific=False
     )

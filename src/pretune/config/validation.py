@@ -11,6 +11,7 @@ from pretune.config.probing import LAYER, TENSORS, ProbeConfig
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
 from pretune.config.science import GENERATE, HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
+from pretune.config.sharing import check_strategy
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ProbeConfig | ReportConfig
@@ -38,6 +39,8 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
     """List everything wrong with one configuration: values out of range, then contradictions."""
     problems = list(_check_rules(config))
     problems += _check_study_dir(config.study_dir)
+    if not isinstance(config, ReportConfig):
+        problems += check_strategy(config)
     if isinstance(config, TrainConfig | EvaluateConfig):
         problems += _check_scorer(config)
     if isinstance(config, TrainConfig):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.config.science import GENERATE, LIKELIHOOD, SCORERS, Format, Task
-from pretune.data.encoding import Encoder
+from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Example, Prompt
 from pretune.data.rendering import render_conversation
 from pretune.errors import DataError, NonFiniteScores
@@ -26,6 +26,7 @@ from pretune.evaluation.prompting import Shots, render_fitting
 from pretune.evaluation.text_loss import TextLoss, choose_windows, score_texts
 from pretune.modeling import context_length
 from pretune.results.schema import BASELINE_SCORER
+from pretune.training.distributed import divide
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -113,39 +114,24 @@ def evaluate_examples(
     else:
         reserve = task.max_new_tokens if task.answer == "generation" else 0
         prompts, dropped = render_fitting(encoder, examples, task=task, format_=format_, shots=shots, reserve=reserve)
-        scores = score_options(model, encoder, prompts, batch_tokens=batch_tokens, on_progress=on_progress)
+        scores = divide(
+            prompts,
+            lambda part: score_options(model, encoder, part, batch_tokens=batch_tokens, on_progress=on_progress),
+        )
         check_finite(task, examples, [score.sum for score in scores])
         if task.answer == "generation":
-            encoded = encode_prompts(encoder, prompts, task.max_new_tokens)
-            answers = generate_answers(
-                model,
-                encoder,
-                prompts,
-                max_new_tokens=task.max_new_tokens,
-                batch_rows=batch_rows,
-                encoded=encoded,
-                on_progress=on_progress,
-            )
+            encoded, answers = decode_prompts(model, encoder, prompts, task.max_new_tokens, batch_rows, on_progress)
             result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
             cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
         else:
-            alone = score_alone(model, encoder, prompts, batch_tokens=batch_tokens)
+            alone = divide(prompts, lambda part: score_alone(model, encoder, part, batch_tokens=batch_tokens))
             scores = [replace(score, unconditional=value) for score, value in zip(scores, alone, strict=True)]
             check_finite(task, examples, alone)
             result = assess_choices(task, examples, prompts, scores, bootstrap)
             cut = [score.cut for score in scores]
             if decode and task.answer == "classification":
                 room = min(task.max_new_tokens, FREE_LENGTH * max(max(score.tokens) for score in scores))
-                encoded = encode_prompts(encoder, prompts, room)
-                answers = generate_answers(
-                    model,
-                    encoder,
-                    prompts,
-                    max_new_tokens=room,
-                    batch_rows=batch_rows,
-                    encoded=encoded,
-                    on_progress=on_progress,
-                )
+                encoded, answers = decode_prompts(model, encoder, prompts, room, batch_rows, on_progress)
                 add_answers(result, task, examples, prompts, answers, bootstrap)
                 cut = [max(tokens, row.cut) for tokens, row in zip(cut, encoded, strict=True)]
         result.counts.update(
@@ -161,6 +147,31 @@ def evaluate_examples(
         result.metrics.append(metric_row(BASELINE_SCORER, baseline.metric, interval))
         result.settings["baseline"] = baseline.rule
     return result
+
+
+def decode_prompts(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_rows: int,
+    on_progress: Progress | None,
+) -> tuple[list[Encoded], list[str]]:
+    """Tokens of the prompts, and the answers to them."""
+    encoded = encode_prompts(encoder, prompts, max_new_tokens)
+
+    def generate(part: Sequence[tuple[Prompt, Encoded]]) -> list[str]:
+        return generate_answers(
+            model,
+            encoder,
+            [prompt for prompt, _ in part],
+            max_new_tokens=max_new_tokens,
+            batch_rows=batch_rows,
+            encoded=[row for _, row in part],
+            on_progress=on_progress,
+        )
+
+    return encoded, divide(list(zip(prompts, encoded, strict=True)), generate)
 
 
 def make_encoder(model: Any, tokenizer: PreTrainedTokenizerBase) -> Encoder:
@@ -281,7 +292,10 @@ def evaluate_text(
     """Loss per token (total nats over total tokens), per byte, and perplexity of the examples' texts."""
     window, stride = choose_windows(encoder, *windows)
     texts = [example.target for example in examples]
-    scored = score_texts(model, encoder, texts, window=window, stride=stride, batch_tokens=batch_tokens)
+    scored = divide(
+        texts,
+        lambda part: score_texts(model, encoder, part, window=window, stride=stride, batch_tokens=batch_tokens),
+    )
     result = assess_texts(task, examples, scored, bootstrap)
     result.settings.update(window=window, stride=stride)
     return result
@@ -302,9 +316,12 @@ def evaluate_chat(
     exchange does not fit are left out (``empty_rows``).
     """
     conversations = [render_conversation(example, format_, task) for example in examples]
-    scored, encoded = score_conversations(model, encoder, conversations, batch_tokens=batch_tokens)
-    result = assess_texts(task, examples, scored, bootstrap)
-    cut = [row.cut for row in encoded if row is not None]
+    scored = divide(
+        conversations,
+        lambda part: list(zip(*score_conversations(model, encoder, part, batch_tokens=batch_tokens), strict=True)),
+    )
+    result = assess_texts(task, examples, [loss for loss, _ in scored], bootstrap)
+    cut = [row.cut for _, row in scored if row is not None]
     result.counts.update(truncated_rows=sum(tokens > 0 for tokens in cut), cut_tokens=sum(cut))
     return result
 

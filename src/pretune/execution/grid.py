@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
@@ -25,6 +26,9 @@ from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.results.table import compact_when_due
 from pretune.tracking import Tracker
+
+if TYPE_CHECKING:
+    from pretune.execution.hands import Hands
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,10 @@ class Grid:
         return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
 
 
-SESSION_KEYS = ("study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger", "trainer.accelerator")
+SESSION_KEYS = (
+    "study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger",
+    "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes",
+)  # fmt: skip
 """Keys that hold for a whole command: they cannot be swept."""
 
 
@@ -106,21 +113,41 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     are not started. Weights that cannot be what their name says stop the grid before any work. Raises
     :class:`~pretune.errors.StorageFailure` when the study's folder is lost or takes no more files.
     """
-    with Foothold.on(grid.study.root) as foothold:
-        outcomes = _run_grid(grid, listener, tracker, foothold)
+    with computing(grid) as hands, Foothold.on(grid.study.root) as foothold:
+        outcomes = _run_grid(grid, listener, tracker, foothold, hands)
         grid.study.sweep()
         compact_when_due(grid.study.root)
     return outcomes
 
 
-def _run_grid(grid: Grid, listener: Listener, tracker: Tracker, foothold: Foothold) -> list[JobOutcome]:
+@contextlib.contextmanager
+def computing(grid: Grid) -> Iterator[Hands]:
+    """What computes the cells of a grid, in the body: this process, or several (``trainer.strategy``)."""
+    from pretune.execution.crew import Crew, refuse_torchrun
+    from pretune.execution.hands import OwnHands
+
+    trainer, cache_dir = grid.config.trainer, grid.config.cache_dir
+    refuse_torchrun(trainer)
+    if trainer.strategy == "single":
+        yield OwnHands(cache_dir, trainer.accelerator)
+        return
+    configs = [cells.job.config for cells in grid.jobs]
+    batch_sizes = [config.stage.batch_size for config in configs if isinstance(config, TrainConfig)]
+    crew = Crew(trainer, cache_dir=cache_dir, batch_sizes=batch_sizes)
+    try:
+        yield crew
+    finally:
+        crew.close()
+
+
+def _run_grid(grid: Grid, listener: Listener, tracker: Tracker, foothold: Foothold, hands: Hands) -> list[JobOutcome]:
     from pretune.execution.worker import Worker
 
     config = grid.config
     worker = Worker(
         grid.study,
         cache_dir=config.cache_dir,
-        accelerator=config.trainer.accelerator,
+        hands=hands,
         tracker=tracker,
         listener=listener,
         group=grid.group,

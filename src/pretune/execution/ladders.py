@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ def ensure_ladder(
 ) -> Path:
     """Return the folder of the ladder, training it unless it is there; waits for another builder to finish.
 
+    One process builds it, whatever ``trainer.strategy`` says.
+
     ``open_loggers`` is asked for Lightning loggers when a ladder on real text is really trained.
     """
     folder = ladder_dir(cache_dir, recipe)
+    trainer = replace(trainer, strategy="single")
     claim, watch = Claim(folder.with_name(f"{folder.name}.claim")), Watch()
     waiting = False
     while not is_built(folder):

@@ -43,11 +43,14 @@ def versions() -> dict[str, str]:
 
 
 def describe_machine(device: Any, threads: int) -> dict[str, Any]:
-    """Device, threads and peak memory of this process so far."""
+    """Device, threads and peak memory of this process so far, and how many processes computed the cell."""
     import torch
+
+    from pretune.training.distributed import process_part
 
     facts: dict[str, Any] = {
         "device": str(device),
+        "processes": process_part()[1],
         "threads": threads,
         "processor": platform.processor() or platform.machine(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -17,6 +17,7 @@ from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import SCRIPTS, freeze
 from pretune.config.validation import STEP_CHOICE, validate
 from pretune.errors import UsageError
+from pretune.execution.crew import dismiss_followers
 from pretune.execution.display import (
     ProgressDisplay,
     describe_totals,
@@ -150,6 +151,7 @@ class Session:
             return self.show()
         missing = self.grid.missing()
         if missing == 0:
+            dismiss_followers(self.grid.config.trainer, self.grid.config.cache_dir)
             self.select()
             return self.conclude(describe_finished(self.grid))
         tracker = self.open_tracker()

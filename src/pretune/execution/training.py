@@ -83,6 +83,7 @@ def compute_training(
     on_step: Callable[[int, int], None],
 ) -> tuple[Record, Path | None]:
     """Fine-tune the base weights that ``host`` holds; return the record and the folder of the tuned weights."""
+    from pretune.training.distributed import is_first_process
     from pretune.training.finetune import finetune
 
     started, config, resolved = time.time(), prepared.config, prepared.resolved
@@ -105,7 +106,7 @@ def compute_training(
     host.adopt(prepared.identity)
     parameters = host.model.num_parameters()
     model_dir = None
-    if choose_policy(config, parameters) != "none":
+    if choose_policy(config, parameters) != "none" and is_first_process():
         model_dir = work_dir / f"model-{uuid.uuid4().hex[:8]}"  # an owner that was taken over may write one, too
         host.model.save_pretrained(model_dir)
         host.tokenizer.save_pretrained(model_dir)

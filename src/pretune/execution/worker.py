@@ -19,19 +19,18 @@ from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
 from pretune.data.partition import LoadSplit
-from pretune.data.token_cache import TokenCache
 from pretune.errors import ClaimLost, PretuneError, TrainingDiverged, WeightsDamaged
 from pretune.execution.cells import Cell, JobCells
-from pretune.execution.evaluating import PreparedEvaluation, compute_evaluation, prepare_evaluation
+from pretune.execution.evaluating import PreparedEvaluation, prepare_evaluation
+from pretune.execution.hands import EvaluationOrder, Hands, OwnHands, TrainingOrder
 from pretune.execution.jobs import Job
 from pretune.execution.ladders import ensure_ladder
-from pretune.execution.models import ModelHost
 from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, CellOutcome, Listener
 from pretune.execution.probing import compute_probe, find_reference, prepare_probe
 from pretune.execution.rows import relation_of
 from pretune.execution.storage import Foothold, refuse_failing_storage
 from pretune.execution.tracked import JobTracking
-from pretune.execution.training import compute_training, prepare_training
+from pretune.execution.training import prepare_training
 from pretune.results.claims import Claim, Watch
 from pretune.results.identity import make_run_id
 from pretune.results.store import Record, Study
@@ -61,7 +60,7 @@ class Worker:
         study: Study,
         *,
         cache_dir: str,
-        accelerator: str,
+        hands: Hands,
         tracker: Tracker,
         listener: Listener,
         group: str,
@@ -75,8 +74,7 @@ class Worker:
         self.foothold = foothold
         self.refs = RefCache(study)
         self.splits = LoadSplit()
-        self.tokens = TokenCache()
-        self.host = ModelHost(cache_dir, accelerator)
+        self.hands = hands
         self._watch = Watch()
         self._claim: Claim | None = None
         self._resolved: dict[str, Resolved] = {}
@@ -170,14 +168,8 @@ class Worker:
                 loggers = tracking.start_training(
                     prepared_training.run_id, prepared_training.identity, resolved, work_dir
                 )
-                return compute_training(
-                    prepared_training,
-                    self.host,
-                    work_dir=work_dir,
-                    loggers=loggers,
-                    tokens=self.tokens,
-                    on_step=self._step,
-                )
+                order = TrainingOrder(prepared=prepared_training, work_dir=work_dir)
+                return self.hands.perform(order, loggers=loggers, on_step=self._step)
         else:
             trained = self._find_trained(cell, cells)
             config = job.config if trained is None else trained.config
@@ -192,12 +184,15 @@ class Worker:
                     self._use_base(resolved, job)
                 else:
                     self._ensure_ladder(resolved, job)
-                    self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
                 self.listener.start_activity(f"evaluating {cell.name}")
-                relation = find_relation(prepared, trained)
-                return compute_evaluation(
-                    prepared, self.host, resolved, trained, relation, on_progress=self._step
-                ), None
+                order = EvaluationOrder(
+                    prepared=prepared,
+                    resolved=resolved,
+                    trained=trained,
+                    run_dir=self.study.run_dir(trained.run_id) if trained is not None else None,
+                    relation=find_relation(prepared, trained),
+                )
+                return self.hands.perform(order, loggers=(), on_step=self._step)
 
         return self._perform(cell, run_id, compute), run_id
 
@@ -211,14 +206,16 @@ class Worker:
         prepared = prepare_probe(cell, job, identity, self.splits, reference)
 
         def compute(work_dir: Path) -> tuple[Record, Path | None]:
+            assert isinstance(self.hands, OwnHands)
+            host = self.hands.host
             self._use_base(resolved, job)
             if trained is not None:
-                self.host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
+                host.use_tuned(resolved, self.study.run_dir(trained.run_id), trained.identity)
             self.listener.start_activity(f"probing {cell.name}")
             try:
-                return compute_probe(prepared, self.host, resolved, trained, self._step), None
+                return compute_probe(prepared, host, resolved, trained, self._step), None
             except BaseException:
-                self.host.spoil()  # whatever was being changed may not have been put back
+                host.spoil()  # whatever was being changed may not have been put back
                 raise
 
         return self._perform(cell, prepared.run_id, compute), prepared.run_id
@@ -278,12 +275,12 @@ class Worker:
         self._ensure_ladder(resolved, job)
         self.listener.start_activity(f"loading {resolved.checkpoint.family} {resolved.label}")
         try:
-            self.host.use_base(resolved)
+            self.hands.fetch(resolved)
         except WeightsDamaged as error:
             if not set_aside(resolved, locate(resolved, self.cache_dir), error):
                 raise
             self._ensure_ladder(resolved, job)
-            self.host.use_base(resolved)
+            self.hands.fetch(resolved)
 
     def _ensure_ladder(self, resolved: Resolved, job: Job) -> None:
         checkpoint = resolved.checkpoint

@@ -18,7 +18,7 @@ from pretune.data.training_rows import encode_training_rows
 from pretune.errors import DataError, UsageError
 from pretune.modeling import context_length
 from pretune.training.adapters import adapted
-from pretune.training.distributed import process_part
+from pretune.training.distributed import process_part, smallest
 from pretune.training.fitting import (
     choose_device,
     choose_threads,
@@ -170,7 +170,7 @@ def finetune(
             length=sum(n * n for n in lengths) / sum(lengths),
             supervised=sum(len(row.supervised()) for row in rows) / sum(lengths),
         ),
-        peak_flops=peak_flops(choose_device(config.trainer.accelerator)),
+        peak_flops=peak_flops(choose_device(config.trainer.accelerator), devices=process_part()[1]),
     )
 
 
@@ -258,12 +258,13 @@ class _Run:
         return possible
 
     def _choose_micro_batch(self, rows: Sequence[Encoded], pad_id: int) -> int:
-        batch_size = self.config.stage.batch_size
         chosen = self.config.trainer.micro_batch or (self.state.micro_batch if self.state else None)
         if chosen is not None:
             return chosen
+        own = -(-self.config.stage.batch_size // process_part()[1])
         with self._attention(), computing_in(self.config.trainer.precision, self.module):
-            return choose_micro_batch(self.module, rows, batch_size=batch_size, pad_id=pad_id, packed=self.packed)
+            found = choose_micro_batch(self.module, rows, batch_size=own, pad_id=pad_id, packed=self.packed)
+        return smallest(found)
 
     def _attention(self) -> contextlib.AbstractContextManager[None]:
         return attending_to_packed_rows(self.module.model) if self.packed else contextlib.nullcontext()

@@ -19,13 +19,14 @@ from pretune.training.adapters import find_blocks
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.resume import StepCheckpoint
 from pretune.training.stopping import StopRequest, heeding_termination
+from pretune.training.strategies import local_processes, placement
 
 SMALL_MODEL = 5_000_000
 """Below so many parameters one thread is as fast as several, and far faster beside another busy process."""
 
 
 def choose_threads(trainer: Trainer, parameters: int) -> int:
-    """Threads for torch: as configured, else one for small models, else the cores this process may use.
+    """Threads for torch: as configured, else one for small models, else this process's share of the usable cores.
 
     ``OMP_NUM_THREADS``, which launchers set to a worker's share of the machine, is respected.
     """
@@ -33,7 +34,7 @@ def choose_threads(trainer: Trainer, parameters: int) -> int:
         return trainer.threads
     if parameters < SMALL_MODEL:
         return 1
-    cores, share = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    cores, share = max(1, len(os.sched_getaffinity(0)) // local_processes()), os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores
 
 
@@ -75,7 +76,7 @@ def fit(
     with quiet_lightning(), heeding_termination(stop):
         engine = pl.Trainer(
             accelerator=trainer.accelerator,
-            devices=1,
+            **placement(trainer),
             precision="32-true" if precision == "bf16-true" else precision,
             max_epochs=epochs,
             logger=list(loggers) or False,

@@ -126,9 +126,9 @@ class CausalLanguageModeling(pl.LightningModule):
             "step": float(self.step),
             "lr": lr,
             "tokens": float(batch.positions),
-            "computed": float(batch.computed),
         }
-        self._pending.append((record, torch.cat([losses, norm.reshape(1).to(losses)])))
+        computed = losses.new_tensor([float(batch.computed)])
+        self._pending.append((record, torch.cat([losses, computed, norm.reshape(1).to(losses)])))
         if self.step % FLUSH_STEPS == 0 or self.step == self.total_steps:
             self.flush_history()
 
@@ -161,14 +161,14 @@ class CausalLanguageModeling(pl.LightningModule):
         """Move logged values to the host, check that they are sound, and hand them to the loggers."""
         if not self._pending:
             return
-        measured = torch.stack([values for _, values in self._pending])  # [steps, 3]
-        measured[:, :2] = sum_over_processes(measured[:, :2])
+        measured = torch.stack([values for _, values in self._pending])  # [steps, 4]
+        measured[:, :3] = sum_over_processes(measured[:, :3])
         rows = measured.tolist()
         now = time.perf_counter()
         seconds = (now - self._clock) / len(self._pending)
         self._clock = now
-        for (record, _), (loss, text_loss, norm) in zip(self._pending, rows, strict=True):
-            record |= {"loss": loss, "gradient_norm": norm, "seconds": seconds}
+        for (record, _), (loss, text_loss, computed, norm) in zip(self._pending, rows, strict=True):
+            record |= {"loss": loss, "gradient_norm": norm, "seconds": seconds, "computed": computed}
             if self.regularization.replay_share:
                 record["text_loss"] = text_loss
             self.check_soundness(record)

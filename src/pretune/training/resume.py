@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch
 
 from pretune.results.store import flush_folder
-from pretune.training.distributed import is_first_process
+from pretune.training.distributed import follow_first, is_first_process
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.stopping import StopRequest
 
@@ -158,7 +158,9 @@ class StepCheckpoint(pl.Callback):
             self._save_when_due(pl_module)
 
     def _save_when_due(self, module: CausalLanguageModeling) -> None:
-        if self.stop.made or time.monotonic() - self._last >= self.seconds:
+        old = time.monotonic() - self._last >= self.seconds
+        old, self.stop.made = follow_first(old, self.stop.made)  # all processes take part in saving, or none
+        if self.stop.made or old:
             self.save(module)
             self.stop.obey()
 

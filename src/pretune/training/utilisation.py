@@ -23,12 +23,12 @@ PEAK_FLOPS = {
 """Dense bf16 operations per second by part of the device's name, as its maker states them (no sparsity)."""
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """Peak of a known accelerator in bf16; ``None`` for any other device."""
+def peak_flops(device: torch.device, *, devices: int = 1) -> float | None:
+    """Peak of so many of a known accelerator in bf16; ``None`` for any other device."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+    return next((peak * devices for part, peak in PEAK_FLOPS.items() if part in name), None)
 
 
 def flops_per_token(model: Any, *, length: float, supervised: float) -> float:

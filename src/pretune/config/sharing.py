@@ -1,0 +1,41 @@
+"""Checks of what several processes in one cell ask for (``trainer.strategy``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pretune.config.probing import ProbeConfig
+from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.errors import Problem
+
+
+def check_strategy(config: TrainConfig | EvaluateConfig | ProbeConfig) -> Iterable[Problem]:
+    """What is impossible with the processes asked for, as far as the configuration alone can tell."""
+    trainer = config.trainer
+    if trainer.strategy == "single":
+        for key, value in (("trainer.devices", trainer.devices or 1), ("trainer.num_nodes", trainer.num_nodes)):
+            if value > 1:
+                yield Problem(key=key, value=value, message="needs more than one process: give trainer=ddp")
+        return
+    if isinstance(config, ProbeConfig):
+        yield Problem(key="trainer.strategy", value=trainer.strategy, message="probes run in one process: give single")
+    if trainer.accelerator == "cpu" and trainer.devices is None:
+        yield Problem(key="trainer.devices", value=None, message="on a CPU it must be given: the number of processes")
+    if not isinstance(config, TrainConfig):
+        return
+    if config.stage.name == "pretrain":
+        yield Problem(
+            key="trainer.strategy", value=trainer.strategy, message="stage=pretrain runs in one process: give single"
+        )
+        return
+    if trainer.devices is not None:
+        processes = trainer.devices * trainer.num_nodes
+        if fault := uneven_steps(processes, config.stage.batch_size):
+            yield Problem(key="trainer.devices", value=trainer.devices, message=fault)
+
+
+def uneven_steps(processes: int, batch_size: int) -> str | None:
+    """Why the rows of an optimizer step cannot be divided over so many processes; ``None`` if they can."""
+    if batch_size % processes == 0:
+        return None
+    return f"{processes} processes do not divide the {batch_size} rows of an optimizer step (stage.batch_size)"

@@ -1,0 +1,48 @@
+"""How Lightning places a training on devices: one process, or one of several that were started together."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from pretune.config.running import Trainer
+
+
+class SummedGradients(DDPStrategy):
+    """Lightning's DDP without torch's wrapper around the module.
+
+    The module sums gradients once per optimizer step, after accumulation
+    (:func:`pretune.training.distributed.sum_gradients`): the wrapper would average them in every backward pass, and
+    wait for ever for a process that has no rows in a step.
+    """
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
+
+
+def placement(trainer: Trainer) -> dict[str, Any]:
+    """Arguments of Lightning's ``Trainer`` that say which devices and processes take part.
+
+    With a strategy, the processes are there already, and joined (see :mod:`pretune.execution.crew`): Lightning must
+    neither start any nor ask a cluster for them.
+    """
+    if trainer.strategy == "single":
+        return {"devices": 1}
+    assert dist.is_initialized()
+    elastic = TorchElasticEnvironment.detect()
+    environment: ClusterEnvironment = TorchElasticEnvironment() if elastic else LightningEnvironment()
+    return {
+        "devices": local_processes(),
+        "num_nodes": trainer.num_nodes,
+        "strategy": SummedGradients(),
+        "plugins": [environment],
+    }
+
+
+def local_processes() -> int:
+    """Processes on this machine that compute the same cell."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
