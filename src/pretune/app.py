@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config.axes import quote_axes
 from pretune.config.schema import register
 from pretune.config.trust import check_config_folders
 from pretune.errors import PretuneError, Terminated, UsageError
@@ -35,6 +36,7 @@ def launch(main: Callable[[], Any]) -> None:
     set_up_process()
     if is_follower():
         sys.exit(follow())
+    sys.argv[1:] = quote_axes(sys.argv[1:])
     try:
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()

@@ -89,6 +89,7 @@ SCIENCE_OF_TRAINING = {
 NO_SCIENCE_OF_TRAINING = {
     "cache.evict",
     "cache_dir",
+    "cells",
     "checkpoint.allow_pickle",
     "checkpoint.context_length",
     "checkpoint.eos_token",
@@ -118,6 +119,8 @@ NO_SCIENCE_OF_TRAINING = {
     "logger.offline",
     "logger.project",
     "mode",
+    "only",
+    "pairs",
     "optimizer.fused",
     "shot_sampling",
     "shot_seed",

@@ -7,19 +7,22 @@ calls Hydra uses for them.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from pretune.config.axes import AXES, Condition, quote_axes, read_cells, split_parts
 from pretune.errors import UsageError
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
 
@@ -29,6 +32,8 @@ class Point:
 
     overrides: tuple[str, ...]
     config: DictConfig
+    origin: str = ""
+    """Where it comes from, for messages: file and row of ``cells=``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,36 +47,173 @@ class Axis:
     """Whether it adds or deletes a key."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """What varies together: one axis, the axes of ``pairs=``, or the columns of ``cells=``.
+
+    ``options``: one tuple per value, with a text for each of ``axes``. ``origins``: where each option comes from.
+    """
+
+    axes: tuple[Axis, ...]
+    options: tuple[tuple[str, ...], ...]
+    origins: tuple[str, ...]
+
+
 def expand(
     arguments: Sequence[str], *, loader: ConfigLoader, master: DictConfig, params: Mapping[str, str] | None = None
 ) -> Iterator[Point]:
     """Yield every point of the grid that ``arguments`` span, first axis slowest.
 
     ``params`` are further axes from the configuration (``hydra.sweeper.params``). Of several overrides of one key the
-    last wins, in the place of the first, as in Hydra's own sweeper.
+    last wins, in the place of the first, as in Hydra's own sweeper. ``pairs=``, ``only=`` and ``cells=`` are those of
+    :mod:`pretune.config.axes`.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create(config_loader=loader)
-    parsed = parser.parse_overrides([*(f"{key}={value}" for key, value in (params or {}).items()), *arguments])
-    chosen = {override.get_key_element(): override for override in parsed if not override.is_hydra_override()}
-    axes = [read_axis(override, loader) for override in chosen.values()]
+    given = [*(f"{key}={value}" for key, value in (params or {}).items()), *arguments]
+    parsed = [o for o in parser.parse_overrides(quote_axes(given)) if not o.is_hydra_override()]
+    values: dict[str, Override] = {}
+
+    def parse(text: str) -> Override:
+        if text not in values:
+            values[text] = parser.parse_override(text)
+        return values[text]
+
+    dimensions = list(read_dimensions(parsed, parser, loader, master))
+    axes = [axis for dimension in dimensions for axis in dimension.axes]
+    conditions = [read_condition(override, parser) for override in parsed if override.key_or_group == "only"]
+    check_conditions(conditions, dimensions, parse)
     # A key that is added or deleted after a value was set must find that value: such values are left to Hydra.
     last_change = max((number for number, axis in enumerate(axes) if axis.changes_keys), default=-1)
     is_set = [axis.is_value and number > last_change for number, axis in enumerate(axes)]
-    values: dict[str, Override] = {}
     bases: dict[tuple[str, ...], DictConfig] = {}
-    for combination in itertools.product(*(axis.texts for axis in axes)):
+    for chosen in itertools.product(*(zip(d.options, d.origins, strict=True) for d in dimensions)):
+        combination = tuple(text for option, _ in chosen for text in option)
+        origin = next((place for _, place in chosen if place), "")
+        if conditions:
+            point = {override.key_or_group: override.value() for override in map(parse, combination)}
+            if not all(condition.allows(point) for condition in conditions):
+                continue
         composed = tuple(text for text, set_here in zip(combination, is_set, strict=True) if not set_here)
-        if composed not in bases:
-            bases[composed] = compose(loader, master, composed)
-        config = copy.deepcopy(bases[composed])
-        for text, set_here in zip(combination, is_set, strict=True):
-            if set_here:
-                if text not in values:
-                    values[text] = parser.parse_override(text)
-                set_value(config, values[text])
-        yield Point(overrides=combination, config=config)
+        with explained(origin):
+            if composed not in bases:
+                bases[composed] = compose(loader, master, composed)
+            config = copy.deepcopy(bases[composed])
+            for text, set_here in zip(combination, is_set, strict=True):
+                if set_here:
+                    set_value(config, parse(text))
+        yield Point(overrides=combination, config=config, origin=origin)
+
+
+@contextlib.contextmanager
+def explained(origin: str) -> Iterator[None]:
+    """Say from which row of a file a value comes that Hydra refuses."""
+    from hydra.errors import HydraException
+
+    try:
+        yield
+    except HydraException as error:
+        if not origin:
+            raise
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UsageError(f"{origin}: {str(error).splitlines()[0]}: {reason}") from None
+
+
+def read_dimensions(
+    parsed: Sequence[Override], parser: OverridesParser, loader: ConfigLoader, master: DictConfig
+) -> Iterator[Dimension]:
+    """What varies, in the order given. A key that is given in two ways is refused."""
+    plain: dict[str, Override] = {o.get_key_element(): o for o in parsed if o.key_or_group not in AXES}
+    first: dict[str, Override] = {}
+    for override in parsed:
+        first.setdefault(override.get_key_element(), override)
+    ways: dict[str, str] = {override.key_or_group: f"{key}=…" for key, override in plain.items()}
+    for override in parsed:
+        key = override.get_key_element()
+        if override.key_or_group == "only":
+            continue
+        if override.key_or_group not in AXES:
+            if first[key] is override:
+                axis = read_axis(plain[key], loader)
+                yield Dimension(axes=(axis,), options=tuple((t,) for t in axis.texts), origins=("",) * len(axis.texts))
+            continue
+        reader = read_pairs if override.key_or_group == "pairs" else read_file
+        dimension, keys = reader(override, parser, loader, master)
+        for name in keys:
+            if name in ways:
+                raise UsageError(f"{name}: is given twice, by {ways[name]} and by {override.key_or_group}=…")
+            ways[name] = f"{override.key_or_group}=…"
+        yield dimension
+
+
+def read_pairs(
+    override: Override, parser: OverridesParser, loader: ConfigLoader, master: DictConfig
+) -> tuple[Dimension, list[str]]:
+    """The axes of ``pairs=``, which are walked together, and their keys."""
+    parts = [parser.parse_override(part) for part in split_parts(override)]
+    axes = tuple(read_axis(part, loader) for part in parts)
+    counts = [len(axis.texts) for axis in axes]
+    if len(set(counts)) > 1:
+        listed = ", ".join(f"{part.key_or_group} has {count}" for part, count in zip(parts, counts, strict=True))
+        raise UsageError(f"pairs={override.value()}: every part needs as many values as the others: {listed}")
+    options = tuple(zip(*(axis.texts for axis in axes), strict=True))
+    return Dimension(axes=axes, options=options, origins=("",) * len(options)), [part.key_or_group for part in parts]
+
+
+def read_file(
+    override: Override, parser: OverridesParser, loader: ConfigLoader, master: DictConfig
+) -> tuple[Dimension, list[str]]:
+    """The rows of ``cells=``, and the keys of their columns."""
+    from pretune.config.library import list_options
+
+    if override.is_sweep_override():
+        raise UsageError(f"{override.input_line}: one file of cells at a time")
+    schema = cast(type, OmegaConf.get_type(master))
+    rows = read_cells(str(override.value()), schema, lambda key: list_options(loader, key))
+    parts = [parser.parse_override(text) for text in rows[0].overrides]
+    axes = tuple(read_axis(part, loader) for part in parts)
+    dimension = Dimension(
+        axes=axes, options=tuple(row.overrides for row in rows), origins=tuple(row.place for row in rows)
+    )
+    return dimension, [part.key_or_group for part in parts]
+
+
+def read_condition(override: Override, parser: OverridesParser) -> Condition:
+    """The condition of ``only=``."""
+    parsed = [parser.parse_override(part) for part in split_parts(override)]
+    parts = {part.key_or_group: read_values(part, parser) for part in parsed}
+    when, *required = parts
+    if len(parts) < len(parsed):
+        raise UsageError(f"only={override.value()}: names a key twice")
+    return Condition(
+        text=f"only={override.value()}", when=(when, parts[when]), required={name: parts[name] for name in required}
+    )
+
+
+def read_values(override: Override, parser: OverridesParser) -> tuple[Any, ...]:
+    """The values of one override, as Python values."""
+    if not override.is_sweep_override():
+        return (override.value(),)
+    key = override.get_key_element()
+    return tuple(parser.parse_override(f"{key}={text}").value() for text in override.sweep_string_iterator())
+
+
+def check_conditions(
+    conditions: Sequence[Condition], dimensions: Sequence[Dimension], parse: Callable[[str], Override]
+) -> None:
+    """Refuse conditions about keys or values that the sweep does not have."""
+    if not conditions:
+        return
+    axes: dict[str, list[Any]] = {}
+    for dimension in dimensions:
+        for option in dimension.options:
+            for override in map(parse, option):
+                values = axes.setdefault(override.key_or_group, [])
+                if override.value() not in values:
+                    values.append(override.value())
+    for condition in conditions:
+        condition.check(axes)
 
 
 def read_axis(override: Override, loader: ConfigLoader) -> Axis:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretune.config.options import option
-from pretune.config.running import Common, Logger, Sample, Trainer
+from pretune.config.running import Logger, Sample, Swept, Trainer
 from pretune.config.science import Checkpoint, Format
 
 NORMALISATIONS = ("init", "rms", "frobenius", "global")
@@ -70,7 +70,7 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig(Common):
+class ProbeConfig(Swept):
     """``probe.py``: disturb a checkpoint, or a trained run, and measure what becomes of it."""
 
     checkpoint: Checkpoint = option(factory=Checkpoint, help="weights to probe")

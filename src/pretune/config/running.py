@@ -127,7 +127,26 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Common):
+class Swept(Common):
+    """Keys of the scripts that are swept (``-m``)."""
+
+    pairs: str | None = option(
+        None,
+        help="axes walked together (with -m): pairs=checkpoint=step342k,step738k:optimizer.lr=2e-6,2e-7",
+        scientific=False,
+    )
+    only: str | None = option(
+        None,
+        help="points to keep (with -m): only=format=io:task=mnli,rte has format io for these tasks alone",
+        scientific=False,
+    )
+    cells: str | None = option(
+        None, help="CSV file with one point per row (with -m); its columns are keys", scientific=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Swept):
     """``train.py``: fine-tune a checkpoint on a task, then evaluate base and tuned model."""
 
     checkpoint: Checkpoint = option(factory=Checkpoint, help="starting weights")
@@ -161,7 +180,7 @@ class TrainConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Common):
+class EvaluateConfig(Swept):
     """``evaluate.py``: evaluate a base checkpoint, or a trained run, on a task in a format."""
 
     checkpoint: Checkpoint = option(factory=Checkpoint, help="weights to evaluate")

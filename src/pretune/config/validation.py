@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pretune.config.probing import LAYER, TENSORS, ProbeConfig
@@ -25,11 +26,16 @@ WITH_STRENGTH = ("l2sp", "ewc", "replay", "sam")
 STEP_CHOICE = re.compile(r"all|every:[1-9]\d*")
 
 
-def validate(configs: Iterable[ScriptConfig]) -> None:
-    """Raise one :class:`ConfigError` with every distinct problem of all ``configs``, if there is any."""
+def validate(configs: Sequence[ScriptConfig], *, origins: Sequence[str] = ()) -> None:
+    """Raise one :class:`ConfigError` with every distinct problem of all ``configs``, if there is any.
+
+    ``origins`` say where each comes from, if it is not the command line.
+    """
     problems: dict[tuple[str, str], Problem] = {}
-    for config in configs:
+    for config, origin in zip(configs, origins or [""] * len(configs), strict=True):
         for problem in find_problems(config):
+            if origin:
+                problem = replace(problem, message=f"{problem.message} ({origin})")
             problems.setdefault((problem.key, f"{problem.value} {problem.message}"), problem)
     if problems:
         raise ConfigError(list(problems.values()))

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from pretune.config.axes import AXES
 from pretune.config.expansion import Point
 from pretune.config.library import Library
 from pretune.config.probing import ProbeConfig
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 def check_points(script: str, points: Sequence[Point]) -> list[Any]:
     """Freeze the configurations of all points; every problem of all of them is reported in one message."""
     configs: list[Any] = [freeze(SCRIPTS[script], point.config) for point in points]
-    validate(configs)
+    validate(configs, origins=[point.origin for point in points])
     return configs
 
 
@@ -79,7 +80,7 @@ class Session:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         if not jobs:
-            raise UsageError("the sweep has no cells: one of its axes has no value")
+            raise UsageError("the sweep has no cells: one of its axes has no value, or only=… leaves none")
         self.grid: Grid = plan_grid(jobs)
 
     @classmethod
@@ -255,6 +256,9 @@ class Session:
 def run_points(script: str, points: Sequence[Point], library: Library) -> int:
     """Run all points in this process; return the exit status."""
     configs = check_points(script, points)
+    for key in AXES:
+        if getattr(configs[0], key) is not None:
+            raise UsageError(f"{key}={getattr(configs[0], key)}: is an axis of a sweep and needs -m")
     if lists_checkpoints(configs):
         return show_checkpoints(configs)
     if pretrains(configs, points):

@@ -1,0 +1,180 @@
+"""Axes of a sweep that are more than a key with its values: pairs, conditions, and points from a file.
+
+::
+
+    pairs=checkpoint=step342k,step738k:optimizer.lr=2e-6,2e-7     the first with the first, the second with the second
+    only=format=io:task=mnli,rte                                  format io for these tasks alone
+    cells=grid.csv                                                one point per row, the columns are keys
+
+The parts of a value are joined by ``:`` and written as on the command line. Each axis may be given several times.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.config.schema import UNION_TYPES
+from pretune.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+AXES = ("pairs", "only", "cells")
+"""Keys that the sweep's expansion takes for itself."""
+
+NOT_IN_FILES = (
+    "study_dir",
+    "cache_dir",
+    "cache",
+    "mode",
+    "fail_fast",
+    "debug",
+    "chunk",
+    "logger",
+    "trainer.accelerator",
+)
+"""Keys that hold for a whole command."""
+
+DANGEROUS = ("checkpoint.allow_pickle",)
+"""Keys that only who types the command may set."""
+
+PART = re.compile(r":(?=\s*[\w./@-]+=)")
+WORD = re.compile(r"[\w./+-]+")
+LIST = re.compile(r"\[\s*(?:[\w./+-]+\s*(?:,\s*[\w./+-]+\s*)*)?\]")
+
+
+def quote_axes(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the values of ``pairs=`` and ``only=`` in quotes: Hydra's grammar takes no second ``=``."""
+    quoted = []
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if equals and key in ("pairs", "only") and value[:1] not in ("'", '"'):
+            # In Hydra's grammar a backslash is special only before a quote.
+            escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), value)
+            text = f'{key}="{escaped}"'
+        quoted.append(text)
+    return quoted
+
+
+def split_parts(override: Override) -> list[str]:
+    """The parts of ``pairs=`` or ``only=``, each an override."""
+    value = override.value()
+    parts = [part.strip() for part in PART.split(str(value))]
+    if len(parts) < 2 or not all("=" in part for part in parts):
+        example = {
+            "pairs": "pairs=checkpoint=step342k,step738k:optimizer.lr=2e-6,2e-7",
+            "only": "only=format=io:task=mnli,rte",
+        }[override.key_or_group]
+        raise UsageError(f"{override.key_or_group}={value}: needs two or more parts joined by ':', such as {example}")
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """``only=``: points with the first part's value are kept only with one of the values of every other part."""
+
+    text: str
+    when: tuple[str, tuple[Any, ...]]
+    required: Mapping[str, tuple[Any, ...]]
+
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Whether a point with these values of its keys is kept."""
+        key, chosen = self.when
+        return values[key] not in chosen or all(values[name] in wanted for name, wanted in self.required.items())
+
+    def check(self, axes: Mapping[str, Collection[Any]]) -> None:
+        """Refuse keys and values that no point has: such a condition would silently do nothing."""
+        for key, wanted in ((self.when[0], self.when[1]), *self.required.items()):
+            if key not in axes:
+                raise UsageError(f"{self.text}: '{key}' is not given in this sweep; given: {', '.join(axes)}")
+            for value in wanted:
+                if value not in axes[key]:
+                    listed = ", ".join(str(one) for one in axes[key])
+                    raise UsageError(f"{self.text}: no point has {key}={value}; it takes: {listed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a file of cells: its place, for messages, and its values as overrides."""
+
+    place: str
+    overrides: tuple[str, ...]
+
+
+def read_cells(path: str, schema: type, options: Callable[[str], Sequence[str]]) -> list[Row]:
+    """Read ``cells=FILE.csv``: only words, numbers and lists of them, only for keys of the schema.
+
+    The file may come from anybody: nothing in it is given to Hydra that could choose, compute or interpolate.
+    ``options`` lists the choices of a group (none for a key that is no group). Raises :class:`UsageError` with every
+    problem found, by row and column.
+    """
+    try:
+        with open(Path(path).expanduser(), encoding="utf-8-sig", newline="") as file:
+            lines = [(number, row) for number, row in _numbered(csv.reader(file, strict=True)) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cells={path}: cannot be read as a CSV file: {reason}") from None
+    if len(lines) < 2:
+        raise UsageError(f"cells={path}: has no cell: a first row with keys and one row for each cell are needed")
+    keys = [name.strip() for name in lines[0][1]]
+    problems = list(_find_bad_columns(keys, schema))
+    choices = {key: options(key) for key in keys} if not problems else {}
+    rows = []
+    for number, values in () if problems else lines[1:]:
+        place = f"cells={path}, row {number}"
+        if len(values) != len(keys):
+            problems.append(f"row {number}: has {len(values)} values for {len(keys)} columns")
+            continue
+        texts = [value.strip() for value in values]
+        bad = [(k, v, _reason(v, choices[k])) for k, v in zip(keys, texts, strict=True)]
+        problems += [f"row {number}, column {key}: '{value}' {reason}" for key, value, reason in bad if reason]
+        rows.append(Row(place=place, overrides=tuple(f"{k}={v}" for k, v in zip(keys, texts, strict=True))))
+    if problems:
+        raise UsageError("\n  ".join([f"cells={path}:", *problems]))
+    return rows
+
+
+def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    for row in reader:
+        yield reader.line_num, row
+
+
+def _find_bad_columns(keys: Sequence[str], schema: type) -> Iterator[str]:
+    known = list(field_names(schema))
+    for number, key in enumerate(keys, start=1):
+        if key in keys[: number - 1]:
+            yield f"column {number}: '{key}' is there twice"
+        elif key not in known:
+            yield f"column {number}: '{key}': no such key; {suggest(key, known)}"
+        elif key in DANGEROUS:
+            yield f"column {number}: '{key}': cannot be set by a file; type it"
+        elif key.split(".")[0] in NOT_IN_FILES or key in (*NOT_IN_FILES, *AXES):
+            yield f"column {number}: '{key}': holds for the whole command; type it"
+
+
+def _reason(value: str, choices: Sequence[str]) -> str:
+    """What is wrong with a value of a file; empty when nothing is."""
+    if choices:
+        return "" if value in choices else suggest(value, choices)
+    if WORD.fullmatch(value) or LIST.fullmatch(value):
+        return ""
+    return "is empty; give null for none" if not value else "must be a word, a number, or a list of them"
+
+
+def field_names(schema: type, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields of a dataclass, nested ones included."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        hint = hints[field.name]
+        yield f"{prefix}{field.name}"
+        parts = typing.get_args(hint) if typing.get_origin(hint) in UNION_TYPES else (hint,)
+        for part in parts:
+            if dataclasses.is_dataclass(part):
+                yield from field_names(typing.cast(type, part), f"{prefix}{field.name}.")
