@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -55,3 +56,13 @@ def test_the_reference_study_alone_makes_a_page_that_flags_its_unsound_scores(tm
     assert "mnli (between step18000 and step342000)" in page
     assert "should not be believed" in page
     assert "mnli +46.5" in page
+    exchange = page.split("Transfer and forgetting between kinds of tasks</h3>")[1].split("</table>")[0]
+    assert '<td class="number" data-sort="-61.4' in exchange  # classification → generation, mean relative change
+    assert re.search(r'data-sort="0\.3\d*">0\.3', exchange)  # generation → classification
+    soundness = page.split('<section id="soundness">')[1].split("</section>")[0]
+    flagged = pd.read_csv(files.tables["soundness"])
+    for task in ("qqp", "stsb"):
+        row = flagged[flagged["eval_task"].str.contains(task)].iloc[0]
+        assert (row["flag"], row["severity"]) == ("constant gold label", "unsound")
+        assert f"{row['eval_task']}, base" in soundness
+    assert "far below chance" in soundness

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -175,10 +176,65 @@ def test_a_figure_is_saved_as_png_by_the_page_itself(page):
     assert saved[1].startswith("blob:")
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_on_a_narrow_screen_hovering_shows_a_readable_box_inside_the_window(page, study, dark):
+    page.open(study.page, width=390, height=844, dark=dark)
+    for mark in ('figure[data-name="inflection-pico-nli-accuracy"] .series.tuned .point[data-point="7"] .mark',
+                 'figure[data-name="prediction-regret-earlier"] .series[data-series="0"] .point .mark'):  # fmt: skip
+        page.move(mark)
+        box = page.run("(() => { const b = document.getElementById('tip').getBoundingClientRect(); "
+                       "return [b.left, b.right, b.top, b.bottom, b.height]; })()")  # fmt: skip
+        assert box[0] >= 0
+        assert box[1] <= 390
+        assert box[2] >= 0
+        assert box[3] <= 844
+        assert box[4] > 20
+        colours = page.run("(() => { const s = getComputedStyle(document.getElementById('tip')); "
+                           "return [s.color, s.backgroundColor]; })()")  # fmt: skip
+        assert _contrast(*colours) > 7
+
+
+def _contrast(first, second):
+    """Contrast ratio of two CSS colours (WCAG 2)."""
+
+    def light(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((light(first), light(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_lines_of_every_colour_stand_out_from_the_ground(page, study, dark):
+    page.open(study.page, dark=dark)
+    ground, *colours = page.run("""['--ground', ...[...Array(13).keys()].map(n => '--c' + n)].map(name => {
+        const e = document.body.appendChild(document.createElement('i'));
+        e.style.color = getComputedStyle(document.documentElement).getPropertyValue(name);
+        return getComputedStyle(e).color; })""")
+    assert len(set(colours)) == 13
+    assert min(_contrast(colour, ground) for colour in colours) > 3
+
+
 def test_it_prints_on_paper_with_the_methods_open(page, tmp_path):
     pdf = page.print(tmp_path / "page.pdf")
     assert pdf.startswith(b"%PDF")
+    assert re.search(rb"/MediaBox \[0 0 84[12]\S* 59[456]", pdf)  # A4, landscape: wide tables
     assert not page.run("[...document.querySelectorAll('details.how')].some(d => d.open)")
+
+
+def test_on_paper_tables_are_as_wide_as_the_sheet_and_large_enough_to_read(page, study):
+    sheet = 1032  # CSS pixels of an A4 sheet on its side, without margins
+    page.open(study.page, width=sheet, height=700)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    widest = page.run("Math.max(...[...document.querySelectorAll('table')].filter(t => t.getClientRects().length)"
+                      ".map(t => t.getBoundingClientRect().right))")  # fmt: skip
+    smallest = page.run("Math.min(...[...document.querySelectorAll('td')].filter(t => t.getClientRects().length)"
+                        ".map(t => parseFloat(getComputedStyle(t).fontSize)))")  # fmt: skip
+    page.call("Emulation.setEmulatedMedia", media="")
+    assert widest <= sheet + 1
+    assert smallest >= 8 * 96 / 72 - 0.01
 
 
 def test_names_that_are_markup_stay_text(browser, tmp_path):

@@ -12,7 +12,7 @@ import pandas as pd
 from pretune.analysis.choosing import SETTING
 from pretune.analysis.metrics import label_metric, points_per_unit
 from pretune.report.curves import records, split_runs
-from pretune.report.views import Cell, View
+from pretune.report.views import Cell, View, set_aside
 from pretune.report.wording import ABSENT, is_null, shorten, write_count, write_number, write_p, write_rate, write_text
 
 Column = tuple[str, str, str]
@@ -24,6 +24,16 @@ noise); ``p``; ``count``; ``large`` (steps, tokens); ``rate``; ``number`` (three
 """
 
 MOST = 200
+ASIDE = frozenset({
+    "advantage_low", "advantage_high", "axis", "base_p_holm", "base_shape", "best", "error_mean",
+    "eval_format", "item_se", "noise", "noise_spread", "p_naive", "pairs", "predictions",
+    "rank_correlation", "regret_mean", "run_sd", "seed_df", "setting", "shots", "step", "stage", "tau", "tokens",
+    "train_format", "turning_shape", "twins", "unstable", "forgetting_change_low", "forgetting_change_high", "end",
+})  # fmt: skip
+"""Columns that a table on paper does without."""
+
+LONG = 44
+"""Texts of more characters may break over lines."""
 
 
 def view_columns(
@@ -43,8 +53,10 @@ def view_columns(
             cells.append(Cell(text=str(len(runs)), sort=str(len(runs)), class_="number", runs=runs))
         lines.append(tuple(cells))
     heads = [head for _, head, _ in shown] + (["cells"] if traced else [])
+    aside = tuple(name in ASIDE for name, _, _ in shown) + (True,) * bool(traced)
     hints = [meanings.get(name, "") for name, _, _ in shown] + (["the cells behind the row"] if traced else [])
-    return View(caption=caption, heads=tuple(heads), hints=tuple(hints), rows=tuple(lines), total=len(frame))
+    view = View(caption=caption, heads=tuple(heads), hints=tuple(hints), rows=tuple(lines), total=len(frame))
+    return set_aside(view, aside)
 
 
 def _says_something(name: str, values: pd.Series) -> bool:
@@ -87,7 +99,8 @@ def _write_cell(row: Mapping[str, Any], name: str, kind: str) -> Cell:
     if isinstance(value, bool | np.bool_):
         return Cell(text="yes" if value else "no")
     if kind == "text":
-        return Cell(text=write_text(value).replace("_", " ") if name == "relation" else write_text(value))
+        text = write_text(value).replace("_", " ") if name == "relation" else write_text(value)
+        return Cell(text=text, class_="long" if len(text) > LONG else "")
     if kind == "metric":
         return Cell(text=label_metric(str(value)))
     if is_null(value) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -110,6 +123,8 @@ def _write_cell(row: Mapping[str, Any], name: str, kind: str) -> Cell:
 
 def _write_short(value: float) -> str:
     """Write a number with three significant digits."""
+    if abs(value) < 1e-12:  # a difference of equal numbers
+        value = 0.0
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         digits = 0 if value == int(value) else max(2 - int(math.floor(math.log10(abs(value)))), 0)
         return write_number(value, min(digits, 4))

@@ -43,6 +43,7 @@ class View:
     """A table: its caption (an option of a select when there are several), heads and rows; first cells are heads.
 
     ``total``: how many rows there are, when not all of them are shown. ``hints``: what hovering a head shows.
+    ``aside``: which columns are left out on paper, where there is less room.
     """
 
     caption: str
@@ -50,6 +51,7 @@ class View:
     rows: tuple[tuple[Cell, ...], ...]
     total: int = 0
     hints: tuple[str, ...] = ()
+    aside: tuple[bool, ...] = ()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -237,7 +239,18 @@ def view_headline(headline: pd.DataFrame) -> View:
             _number_cell(_times(row["baseline"], scale), digits),
             Cell(text=str(len(runs)), sort=str(len(runs)), runs=runs),
         ))  # fmt: skip
-    return View(caption="All numbers", heads=heads, rows=tuple(lines), total=len(rows))
+    return set_aside(View(caption="All numbers", heads=heads, rows=tuple(lines), total=len(rows)),
+                     tuple(head in ("format", "shots", "seeds", "relation", "cells") for head in heads))  # fmt: skip
+
+
+def set_aside(view: View, aside: tuple[bool, ...]) -> View:
+    """Return ``view`` with some columns left out on paper."""
+    rows = tuple(
+        tuple(replace(cell, class_=f"{cell.class_} aside".strip()) if out else cell
+              for cell, out in zip(row, aside, strict=True))
+        for row in view.rows
+    )  # fmt: skip
+    return replace(view, rows=rows, aside=aside)
 
 
 def _value_and_interval(row: Mapping[str, object], name: str, scale: float, digits: int) -> tuple[Cell, Cell]:

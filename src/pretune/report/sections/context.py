@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from pretune.report.axes import LadderAxis
 from pretune.report.columns import Column, guess_columns, view_columns
 from pretune.report.floors import Floors
@@ -37,9 +39,10 @@ class Context:
         outcome = self.results.outcomes[name]
         if outcome.table.empty:
             return []
-        view = view_columns(
-            outcome.table, columns or guess_columns(outcome.table), outcome.analysis.title, outcome.analysis.columns
-        )
+        table = outcome.table
+        if "checkpoints" in table and pd.api.types.is_numeric_dtype(table["checkpoints"]):
+            table = table.sort_values("checkpoints", ascending=False, kind="stable")  # what is known best comes first
+        view = view_columns(table, columns or guess_columns(table), outcome.analysis.title, outcome.analysis.columns)
         return [Tables(views=(view,), heading=outcome.analysis.title, folded=folded, file=name)]
 
     def ask(self, name: str) -> str:
