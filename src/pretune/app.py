@@ -48,12 +48,14 @@ def run_script(script: str, config: DictConfig) -> Any:
     """Hydra's task function: run one configuration, or the chunk of a sweep that a launcher handed over."""
     chunk = config.get("chunk")
     if chunk is not None:
-        from pathlib import Path
-
         from pretune.execution.grid import read_chunk
         from pretune.execution.session import run_chunk
 
-        return run_chunk(read_chunk(Path(chunk)))
+        try:
+            jobs = read_chunk(Path(chunk))
+        except PretuneError as error:
+            raise SystemExit(explain(error, debug=bool(config.get("debug")))) from None
+        return run_chunk(jobs)
     try:
         status = _run_single(script, config)
     except (Exception, KeyboardInterrupt, Terminated) as error:

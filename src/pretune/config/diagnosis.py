@@ -6,7 +6,7 @@ choices that are valid, so that all problems are reported together, those of our
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,11 @@ from pretune.errors import ConfigError, Problem, suggest
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
+
+
+log = logging.getLogger(__name__)
+
+QUOTING = """special characters need quotes inside the shell's: 'key="value"'"""
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -51,9 +56,12 @@ def diagnose(error: Exception, argv: Sequence[str]) -> str:
             loader = GlobalHydra.instance().config_loader()
             problems = list(find_all(script.stem, arguments.overrides, loader, sweeping=arguments.multirun))
     except Exception as other:  # noqa: BLE001 - whatever goes wrong here, Hydra's own message is the better one
-        sys.stderr.write(f"({type(other).__name__} while looking for more problems)\n")
+        log.debug("looking for more problems: %r", other)
         problems = []
-    return str(ConfigError(problems)) if problems else first_lines(error)
+    if problems:
+        return str(ConfigError(problems))
+    computed = [f"  in {text}" for text in argv[1:] if "${" in text and "nterpolation" in str(error)]
+    return "\n".join([first_lines(error), *computed])
 
 
 def first_lines(error: BaseException) -> str:
@@ -78,11 +86,14 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
     choices: list[str] = []
     values: list[str] = []
     for text in overrides:
+        key, equals, value = text.partition("=")
+        if not key.strip():
+            yield Problem(key=key, value=value, message="is not of the form key=value")
+            continue
         try:
             override = parser.parse_override(text)
         except HydraException as error:
-            key, equals, value = text.partition("=")
-            message = first_lines(error).splitlines()[0] if equals else "is not of the form key=value"
+            message = f"{first_lines(error).splitlines()[0]} ({QUOTING})" if equals else "is not of the form key=value"
             yield Problem(key=key, value=value, message=message)
             continue
         if override.is_sweep_override() and not sweeping:
@@ -136,6 +147,10 @@ def explain_override(script: str, loader: ConfigLoader, base: Sequence[str], tex
     key, _, value = text.partition("=")
     name = key.lstrip("+~")
     options = list_options(loader, name)
+    if "No match in the defaults list" in str(error):
+        config = compose(script, loader, base)
+        message = f"{script}.py has no such key; {suggest(name, [*flat_keys(config)])}"
+        return Problem(key=key, value=value, message=message)
     if options:
         if value in options:  # the option exists, but does not compose
             return Problem(key=key, value=value, message=first_lines(error))

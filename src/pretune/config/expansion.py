@@ -224,7 +224,10 @@ def read_axis(override: Override, loader: ConfigLoader) -> Axis:
     if override.is_sweep_override():
         if not override.is_discrete_sweep():
             raise UsageError(f"{override.input_line}: a range without steps cannot be swept; list the values")
-        texts = tuple(f"{key}={value}" for value in override.sweep_string_iterator())
+        try:
+            texts = tuple(f"{key}={value}" for value in override.sweep_string_iterator())
+        except ValueError as error:
+            raise UsageError(f"{override.input_line}: cannot be swept ({error})") from None
         if not texts:
             raise UsageError(f"{override.input_line}: names no value, so that the sweep has no cells")
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pretune.config.options import option
 from pretune.config.running import Logger, Sample, Swept, Trainer
-from pretune.config.science import Checkpoint, Format
+from pretune.config.science import LARGEST_SEED, Checkpoint, Format
 
 NORMALISATIONS = ("init", "rms", "frobenius", "global")
 TENSORS = ("all", "attention", "mlp", "embeddings", "norms")
@@ -82,7 +82,7 @@ class ProbeConfig(Swept):
     tasks: tuple[str, ...] = option((), help="classification and choice tasks measured besides the text")
     format: Format = option(factory=Format, help="prompt format of the tasks")
     shot_sampling: str = option("fixed", help="how shots are chosen", choices=("fixed",))
-    shot_seed: int = option(0, help="seed of the evaluated sample", minimum=0)
+    shot_seed: int = option(0, help="seed of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pretune.config.options import option
-from pretune.config.science import Checkpoint, Format, Optimizer, Regularizer, Stage, Task
+from pretune.config.science import LARGEST_SEED, Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
 MODES = ("run", "plan", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
@@ -158,11 +158,11 @@ class TrainConfig(Swept):
     trainer: Trainer = option(factory=Trainer, help="machine side of training")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Eval = option(factory=Eval, help="evaluation of base and tuned model")
-    seed: int = option(0, help="seed of rows, order and dropout", minimum=0)
+    seed: int = option(0, help="seed of rows, order and dropout", minimum=0, maximum=LARGEST_SEED)
     shot_sampling: str = option(
         "fixed", help="the same shots before all rows, with classes as equal, or each row's own", choices=SHOT_SAMPLING
     )
-    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
+    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     mode: str = option("run", help="run: compute the cells; others show or fetch", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
     select: str | None = option(
@@ -194,7 +194,7 @@ class EvaluateConfig(Swept):
     shot_sampling: str = option(
         "fixed", help="the same shots before all rows, with classes as equal, or each row's own", choices=SHOT_SAMPLING
     )
-    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0)
+    shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")

@@ -11,7 +11,7 @@ import functools
 import operator
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, Union
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -19,6 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pretune.config.options import METADATA_KEY, Rule
 from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
+from pretune.errors import ConfigError, Problem, suggest
 
 T = TypeVar("T")
 
@@ -82,26 +83,44 @@ def freeze(cls: type[T], data: DictConfig | Mapping[str, Any]) -> T:
     if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not schema:
         data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), data))
     plain = OmegaConf.to_container(data, resolve=composed, throw_on_missing=True)
-    return typing.cast(T, _freeze_value(cls, plain))
+    return typing.cast(T, _freeze_value(cls, plain, ""))
 
 
-def _freeze_value(hint: Any, value: Any) -> Any:
+def _freeze_value(hint: Any, value: Any, prefix: str) -> Any:
     if value is None:
         return None
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         cls = typing.cast(type, hint)
-        return cls(**{f.name: _freeze_value(hints[f.name], value[f.name]) for f in dataclasses.fields(hint)})
+        names = [field.name for field in dataclasses.fields(hint)]
+        _check_keys(value, names, prefix)
+        return cls(**{name: _freeze_value(hints[name], value[name], f"{prefix}{name}.") for name in names})
     origin = typing.get_origin(hint)
     if origin is tuple:
         return tuple(value)
     if origin is dict:
         inner = typing.get_args(hint)[1]
-        return {str(key): _freeze_value(inner, item) for key, item in value.items()}
+        return {str(key): _freeze_value(inner, item, f"{prefix}{key}.") for key, item in value.items()}
     if origin in UNION_TYPES:
         nested = [part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)]
-        return _freeze_value(nested[0], value) if nested else value
+        return _freeze_value(nested[0], value, prefix) if nested else value
     return value
+
+
+def _check_keys(value: Mapping[str, Any], names: Sequence[str], prefix: str) -> None:
+    """``+key=`` and ``~key`` get past Hydra; a key that nothing reads, or none where one is read, is an error."""
+    problems = [
+        Problem(key=f"{prefix}{key}", value=value[key], message=f"no such key; {suggest(str(key), names)}")
+        for key in value
+        if key not in names
+    ]
+    problems += [
+        Problem(key=f"~{prefix}{name}", value="", message="a key cannot be deleted; give it another value")
+        for name in names
+        if name not in value
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def to_plain(value: Any) -> Any:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from pretune.config.options import option
 
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that every random generator takes."""
+
 HELD_OUT = "held_out"
 """``task.eval_split`` of a data set with one split only: rows of ``train_split`` that are neither trained on nor used
 to choose."""
@@ -126,7 +129,7 @@ class Recipe:
     model: Model = option(factory=Model, help="architecture")
     stage: Stage = option(factory=Stage, help="length, batch and schedule")
     optimizer: Optimizer = option(factory=Optimizer, help="optimizer of the pre-training")
-    seed: int = option(0, help="seed of initialisation and data order", minimum=0)
+    seed: int = option(0, help="seed of initialisation and data order", minimum=0, maximum=LARGEST_SEED)
     precision: str = option("32-true", help="precision of the pre-training", choices=("bf16-mixed", "32-true"))
 
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -32,7 +32,9 @@ def check_config_folders(arguments: Sequence[str], *, script: Path | None = None
     """
     from hydra._internal.utils import get_args_parser
 
-    parsed = get_args_parser().parse_args(list(arguments))
+    parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[method-assign, assignment]
+    parsed = parser.parse_args(list(arguments))
     if parsed.experimental_rerun is not None:
         raise UsageError(f"--experimental-rerun={parsed.experimental_rerun}: pickled configurations are not loaded")
     if parsed.config_name is not None:
@@ -51,6 +53,10 @@ def check_config_folders(arguments: Sequence[str], *, script: Path | None = None
     for folder in folders:
         if not (own is not None and own.is_dir() and folder.is_dir() and folder.samefile(own)):
             check_folder(folder)
+
+
+def _refuse_arguments(message: str) -> NoReturn:
+    raise UsageError(f"{message}; --help shows what there is")
 
 
 def _check_option(key: str, value: str) -> None:

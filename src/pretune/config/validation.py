@@ -13,6 +13,7 @@ from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
 from pretune.config.science import GENERATE, HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
 from pretune.config.sharing import check_strategy
+from pretune.config.wording import check_patterns, check_repository
 from pretune.errors import ConfigError, Problem, suggest
 
 ScriptConfig = TrainConfig | EvaluateConfig | ProbeConfig | ReportConfig
@@ -47,6 +48,7 @@ def find_problems(config: ScriptConfig) -> list[Problem]:
     problems += _check_study_dir(config.study_dir)
     if not isinstance(config, ReportConfig):
         problems += check_strategy(config)
+        problems += check_patterns(config.format)
     if isinstance(config, TrainConfig | EvaluateConfig):
         problems += _check_scorer(config)
     if isinstance(config, TrainConfig):
@@ -82,7 +84,7 @@ def _check_rules(config: ScriptConfig) -> Iterable[Problem]:
                 if rule.minimum is not None and not item >= rule.minimum:
                     yield Problem(key=key, value=item, message=f"must be at least {rule.minimum:g}")
                 if rule.maximum is not None and not item <= rule.maximum:
-                    yield Problem(key=key, value=item, message=f"must be at most {rule.maximum:g}")
+                    yield Problem(key=key, value=item, message=f"must be at most {rule.maximum:.12g}")
 
 
 def _check_study_dir(study_dir: str) -> Iterable[Problem]:
@@ -109,6 +111,7 @@ def _is_writable(folder: Path) -> bool:
 
 def _check_checkpoint(checkpoint: Checkpoint) -> Iterable[Problem]:
     step, source = checkpoint.step, checkpoint.source
+    yield from check_repository("checkpoint.repo", checkpoint.repo)
     if isinstance(step, str) and not STEP_CHOICE.fullmatch(step):
         yield Problem(key="checkpoint.step", value=step, message="must be a number, 'all' or 'every:N' with N ≥ 1")
     if isinstance(step, int) and step < 0:
@@ -192,6 +195,7 @@ def _check_recipe_step(checkpoint: Checkpoint) -> Iterable[Problem]:
 def _check_corpus(recipe: Recipe) -> Iterable[Problem]:
     """Real text must be named, and be there if it is in a folder; windows are as long as the model's context."""
     corpus, key = recipe.corpus, "checkpoint.recipe.corpus"
+    yield from check_repository(f"{key}.repo", corpus.repo)
     if recipe.text == "folder" and not (corpus.path and Path(corpus.path).expanduser().is_dir()):
         what = "no such folder" if corpus.path else "checkpoint.recipe.text=folder needs a folder of text"
         yield Problem(key=f"{key}.path", value=corpus.path, message=what)
@@ -209,6 +213,7 @@ def _check_corpus(recipe: Recipe) -> Iterable[Problem]:
 
 def _check_task_source(task: Task) -> Iterable[Problem]:
     yield from _check_splits(task)
+    yield from check_repository("task.repo", task.repo)
     if task.source == "path" and not task.path:
         yield Problem(key="task.path", value=task.path, message="task.source=path needs a folder")
     if task.source == "path" and task.path and not Path(task.path).expanduser().is_dir():
