@@ -84,6 +84,78 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "sweep with one unknown key": (["-m", *PICO, "optimizer.lrr=1e-3,1e-4"], ["optimizer.lrr", "optimizer.lr"]),
     "sweep of no cells": (["-m", *PICO, "seed=range(0,0)"], ["seed=range(0,0)", "no cells"]),
     "sweep in chunks of none": (["-m", *PICO, "hydra.sweeper.chunk_size=0"], ["hydra.sweeper.chunk_size=0"]),
+    "seed too large": ([*PICO, "seed=99999999999999999999999"], ["seed=9999", "at most 4294967295"]),
+    "seed that is no whole number": ([*PICO, "seed=1.5"], ["seed=1.5", "Integer"]),
+    "seed that is a truth": ([*PICO, "seed=true"], ["seed=true", "Integer"]),
+    "seed beyond all numbers": ([*PICO, "seed=1e400"], ["seed=1e400", "Integer"]),
+    "seed without a value": ([*PICO, "seed="], ["seed=", "Integer"]),
+    "learning rate below all numbers": ([*PICO, "optimizer.lr=1e-400"], ["optimizer.lr=0", "greater than 0"]),
+    "deleted key": ([*PICO, "~seed"], ["~seed", "cannot be deleted"]),
+    "deleted key below": ([*PICO, "~optimizer.lr"], ["~optimizer.lr", "deletion"]),
+    "deleted group": (["checkpoint=pico/step64", "~task"], ["task.name", "must not be empty"]),
+    "added key": ([*PICO, "+new=1"], ["new=1", "no such key", "valid:"]),
+    "added key below": ([*PICO, "+task.nme=1"], ["task.nme=1", "no such key", "did you mean name"]),
+    "added key in a sweep": (["-m", *PICO, "+new=1,2"], ["new=1", "no such key"]),
+    "only an equals sign": ([*PICO, "="], ["is not of the form key=value"]),
+    "a value without key": ([*PICO, "=x"], ["=x: is not of the form key=value"]),
+    "an empty word": ([*PICO, ""], ["is not of the form key=value"]),
+    "braces that do not match": ([*PICO, "task.name=a{b"], ["task.name=a{b", "quotes"]),
+    "a tilde": ([*PICO, "study_dir=~/x"], ["study_dir=~/x", "quotes"]),
+    "a mapping for a text": ([*PICO, "task.name={a:1}"], ["task.name={a:1}", "string"]),
+    "a text for a mapping": ([*PICO, "task.fields=x"], ["task.fields=x", "Dict"]),
+    "a list for a mapping": ([*PICO, "task.labels=[a]"], ["task.labels=[a]", "ListConfig"]),
+    "a mapping with numbers as keys": ([*PICO, "task.labels={0:1}"], ["task.labels={0:1}", "str"]),
+    "a reference to nothing": ([*PICO, "seed=${x}"], ["'x' not found", "in seed=${x}"]),
+    "a reference that is not closed": ([*PICO, "task.name=${"], ["task.name=${"]),
+    "a reference to itself": ([*PICO, "task.name=${task.name}"], ["Recursive", "in task.name=${task.name}"]),
+    "an environment variable that is not set": ([*PICO, "seed=${oc.env:NOPE}"], ["'NOPE' not found", "in seed="]),
+    "an expression": ([*PICO, "task.name=${eval:1+1}"], ["eval", "in task.name=${eval:1+1}"]),
+    "unknown mode": ([*PICO, "mode=fly"], ["mode=fly", "checkpoints", "plan"]),
+    "unknown metric": ([*PICO, "task.metric=f1"], ["task.metric=f1", "accuracy"]),
+    "unknown scorer": ([*PICO, "task.scorer=best"], ["task.scorer=best", "first_token"]),
+    "unknown logger": ([*PICO, "logger=tensorboard"], ["logger=tensorboard:", "wandb"]),
+    "unknown relation": ([*PICO, "eval.relations=[x]"], ["eval.relations=x", "in_domain"]),
+    "unknown selection": ([*PICO, "select=best"], ["select=best", "in_domain"]),
+    "unknown policy of weights": ([*PICO, "keep_model=maybe"], ["keep_model=maybe", "selected"]),
+    "no shots at all": ([*PICO, "eval.shots=[]"], ["eval.shots", "must not be empty"]),
+    "debug that is no truth": ([*PICO, "debug=perhaps"], ["debug=perhaps", "bool"]),
+    "share above all": ([*PICO, "stage.warmup_ratio=2"], ["stage.warmup_ratio=2", "at most 1"]),
+    "one beta": ([*PICO, "optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]", "two numbers"]),
+    "betas that are none": ([*PICO, "optimizer.betas=[2,-3]"], ["optimizer.betas=2", "optimizer.betas=-3"]),
+    "negative strength": ([*PICO, "regularizer=l2sp", "regularizer.strength=-1"], ["strength=-1", "at least 0"]),
+    "conversations for another stage": ([*PICO, "task.answer=chat"], ["stage=sft", "stage=instruct"]),
+    "trained on what is evaluated": ([*PICO, "task.eval_split=train"], ["task.eval_split=train", "training split"]),
+    "prompt with an open brace": ([*PICO, "format.templates.nli.prompt='{'"], ["format.templates.nli.prompt", "brace"]),
+    "step that is a broken number": ([*PICO, "checkpoint.step=1e3"], ["checkpoint.step=1e3", "int"]),
+    "step below zero": ([*PICO, "checkpoint.step=-1"], ["checkpoint.step=-1", "at least 0"]),
+    "pattern that is none": (
+        ["checkpoint=hub", "checkpoint.repo=a/b", "checkpoint.pattern='('", "checkpoint.step=1", "task=pico/nli"],
+        ["checkpoint.pattern=(", "regular expression"],
+    ),
+    "repository that is a path": (
+        ["checkpoint=hub", "checkpoint.repo=../..", "task=pico/nli"],
+        ["repo=../..", "owner"],
+    ),
+    "repository that is an address": (
+        ["checkpoint=hub", "checkpoint.repo=https://hub/x", "task=pico/nli"],
+        ["checkpoint.repo=https://hub/x", "owner/name"],
+    ),
+    "data set that is a path": (["checkpoint=pico/step64", "task=mnli", "task.repo=/etc"], ["task.repo=/etc", "owner"]),
+    "empty cache folder": ([*PICO, "cache_dir="], ["cache_dir", "must not be empty"]),
+    "unknown launcher": ([*PICO, "hydra/launcher=nope"], ["hydra/launcher=nope", "joblib"]),
+    "chunk size that is no number": (["-m", *PICO, "hydra.sweeper.chunk_size=x"], ["hydra.sweeper.chunk_size=x"]),
+    "range without end": (["-m", *PICO, "seed=range(0,10,0)"], ["seed=range(0,10,0)", "cannot be swept"]),
+    "range without steps": (["-m", *PICO, "optimizer.lr=interval(0,1)"], ["optimizer.lr=interval(0,1)", "list"]),
+    "choice of nothing": (["-m", *PICO, "seed=choice()"], ["seed=choice()", "empty"]),
+    "pattern without a match": (["-m", "task=glob(zz*)", "logger=none"], ["task=glob(zz*)", "no cells"]),
+    "sweep over study folders": (["-m", *PICO, "study_dir=a,b"], ["study_dir=a,b", "cannot be swept"]),
+    "unknown argument": (["--nope"], ["--nope", "--help"]),
+    "argument without a value": (["--config-dir"], ["--config-dir", "expected one argument"]),
+    "unknown primary configuration": (["--config-name=nope"], ["nope", "primary config"]),
+    "config folder that is missing": (["--config-dir=/no/such"], ["/no/such", "not found"]),
+    "config path that is missing": (["--config-path=/no/such"], ["/no/such"]),
+    "option outside of the config folders": (["task=../../x"], ["task=../../x", "leads out"]),
+    "pickled configuration": (["--experimental-rerun=x.pickle"], ["x.pickle", "not loaded"]),
     "sweep of two kinds of training": (["-m", *PICO, "stage=sft,pretrain"], ["stage=pretrain"]),
 }
 
@@ -135,6 +207,58 @@ EVALUATE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "shots without a training split": (["checkpoint=pico/step64", "task=gpt3nli", "shots=4"], ["gpt3nli", "shots=4"]),
     "limit 0": ([*PICO, "eval.limit=0"], ["eval.limit=0", "at least 1"]),
 }
+
+
+EVALUATE |= {
+    "run and checkpoint": (["run=x", "checkpoint=pico/step64"], ["run=x", "contradicts checkpoint"]),
+    "suite and task": (["suite=pico/nli", *PICO], ["suite=pico/nli", "contradicts task"]),
+    "key of another script": (["stage=sft"], ["stage=sft", "evaluate.py has no such key"]),
+    "n-gram of one word": ([*PICO, "contamination.ngram=1"], ["contamination.ngram=1", "at least 2"]),
+    "run that is not there": (["run=nope", "study_dir=/tmp/no-such-study"], ["run=nope", "no finished run"]),
+    "run outside of the study": (["run=../x", "study_dir=/tmp/no-such-study"], ["run=../x", "no finished run"]),
+    "all of no runs": (["run=all", "study_dir=/tmp/no-such-study"], ["run=all", "no finished trained run"]),
+}
+STEP = "checkpoint=pico/step64"
+PROBE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "unknown probe": ([STEP, "probe=nope"], ["probe=nope", "gaussian"]),
+    "no sizes": ([STEP, "probe.gammas=[]"], ["probe.gammas", "must not be empty"]),
+    "size that is no number": ([STEP, "probe.gammas=[nan]"], ["probe.gammas=nan", "finite"]),
+    "unknown tensors": ([STEP, "probe.tensors=[layer]"], ["probe.tensors=layer", "layer:N"]),
+    "unknown text": ([STEP, "text=nope"], ["task=nope", "no such task"]),
+    "text that is none": ([STEP, "text=pico/nli"], ["text=pico/nli", "no plain text"]),
+    "unknown task": ([STEP, "tasks=[nope]"], ["task=nope", "no such task"]),
+    "a line without an end": ([STEP, "probe=interpolate"], ["probe=interpolate", "needs run"]),
+}
+REPORT: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "no study": (["study_dir=/tmp/no-such-study"], ["/tmp/no-such-study", "no results"]),
+    "no file": (["published.file=/no/such"], ["published.file=/no/such", "no such file"]),
+    "unknown format of a table": (["published.format=xlsx"], ["published.format=xlsx", "tidy"]),
+    "comparison without results": (["study_dir=/tmp/no-such-study", "compare=[a,b]"], ["no results"]),
+    "answers of no run": (["study_dir=/tmp/no-such-study", "alpaca_eval=[a]"], ["run=a", "no finished run"]),
+    "negative width": (["report.width=-1"], ["report.width=-1", "greater than 0"]),
+    "unknown kind": (["report.format=ps"], ["report.format=ps", "paper"]),
+    "group of another script": (["task=pico/nli"], ["task=pico/nli", "report.py has no such key"]),
+    "key of another script": (["checkpoint.repo=x"], ["checkpoint.repo=x", "no such key"]),
+}
+
+
+@pytest.mark.parametrize("name", PROBE)
+def test_probe_refuses_bad_input_as_well(name: str, shell: Callable[..., Result]) -> None:
+    words, parts = PROBE[name]
+    check(shell("probe.py", *words, "logger=none"), parts)
+
+
+@pytest.mark.parametrize("name", REPORT)
+def test_report_refuses_bad_input_as_well(name: str, shell: Callable[..., Result]) -> None:
+    words, parts = REPORT[name]
+    check(shell("report.py", *words, "logger=none"), parts)
+
+
+def test_a_chunk_that_is_none_is_one_message(shell: Callable[..., Result]) -> None:
+    result = shell("train.py", *PICO, "chunk=/no/such")
+    assert result.status == 1
+    assert result.err.startswith("error: /no/such: no readable chunk")
+    assert len(result.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", EVALUATE)

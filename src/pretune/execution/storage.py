@@ -32,7 +32,11 @@ class Foothold:
     @classmethod
     @contextlib.contextmanager
     def on(cls, folder: Path) -> Iterator[Foothold]:
-        """Make ``folder`` if need be and hold it. Raises :class:`StorageFailure` where it cannot be made."""
+        """Make ``folder`` if need be and hold it. Raises :class:`StorageFailure` where it cannot be made.
+
+        A folder made here that is still empty when the body raises is removed: what was refused leaves nothing.
+        """
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
@@ -40,6 +44,11 @@ class Foothold:
             raise StorageFailure(f"study_dir={folder}: cannot be used: {error.strerror or error}") from error
         try:
             yield cls(folder, descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                for place in made:
+                    place.rmdir()
+            raise
         finally:
             os.close(descriptor)
 
