@@ -33,7 +33,7 @@ def check_config_folders(arguments: Sequence[str], *, script: Path | None = None
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
-    parser.error = _refuse_arguments  # type: ignore[method-assign, assignment]
+    parser.error = _refuse_arguments  # type: ignore[method-assign]
     parsed = parser.parse_args(list(arguments))
     if parsed.experimental_rerun is not None:
         raise UsageError(f"--experimental-rerun={parsed.experimental_rerun}: pickled configurations are not loaded")
