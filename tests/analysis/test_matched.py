@@ -53,6 +53,28 @@ def test_forgetting_is_read_off_where_each_checkpoint_first_reaches_the_common_l
     assert np.isnan(each.loc[4, "matched_forgetting"])
 
 
+def test_the_interval_at_a_rate_is_its_own_and_between_two_rates_is_weighted():
+    inputs = _study(CURVES)
+    table = inputs.table.copy()
+    tuned = (table["eval_task"] == "text") & (table["state"] == "tuned")
+    table.loc[tuned, "ci_low"], table.loc[tuned, "ci_high"] = table["value"] - 0.02, table["value"] + 0.04
+    base = (table["eval_task"] == "text") & (table["state"] == "base")
+    table.loc[base, "ci_low"] = table.loc[base, "ci_high"] = table["value"]
+    each = _match(Inputs(table=table, primary={})).drop_duplicates("step").set_index("step")
+    assert each.loc[1, "matched_low"] == pytest.approx(0.3 - 0.02)
+    assert each.loc[1, "matched_high"] == pytest.approx(0.3 + 0.04)
+    assert each.loc[2, "matched_high"] == pytest.approx(0.4 + 0.04 / np.sqrt(2))
+    assert np.isnan(each.loc[4, "matched_low"])
+
+
+def test_text_that_is_trained_on_is_not_forgotten():
+    rows = [measurement(eval_task="text", metric="loss", scorer="likelihood", value=3.0)]
+    tuned = {"state": "tuned", "eval_task": "text", "metric": "loss", "scorer": "likelihood", "relation": "in_domain"}
+    rows += [measurement(**tuned, train_task=task, value=2.0) for task in ("text", "nli")]
+    inputs = Inputs(table=tabulate(rows), primary={})
+    assert inputs.forgetting["train_task"].dropna().tolist() == ["nli"]
+
+
 def test_rates_off_the_front_are_those_that_another_beats_in_both():
     found = _match(_study(CURVES)).set_index(["step", "lr"])
     assert found.index[~found["pareto"].astype(bool)].tolist() == [(1, 1e-2)]

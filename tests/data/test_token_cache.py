@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from pretune.data.token_cache import TokenCache
+from pretune.data.encoding import Encoded
+from pretune.data.token_cache import TokenCache, drop_oldest, pack_rows, read_rows
 from pretune.training.finetune import encode_rows
 from support.configs import CONFIG, change
 from support.models import make_tokenizer
@@ -48,3 +51,50 @@ def test_whatever_changes_the_tokens_is_tokenised_anew(calls, how):
     for asked in (usual, usual | how):
         encode_rows(asked["rows"], asked["config"], asked["tokenizer"], longest=asked["longest"], tokens=tokens)
     assert calls == [6, 6]
+
+
+def encode(folder, rows=None, tokens=None):
+    rows = make_examples(6) if rows is None else rows
+    return encode_rows(rows, CONFIG, make_padded_tokenizer(), longest=128, tokens=tokens or TokenCache(folder))
+
+
+def test_another_process_reads_the_tokens_from_disk(calls, tmp_path):
+    first = encode(tmp_path)
+    assert encode(tmp_path) == first
+    assert calls == [6]
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[:-7], lambda b: b[:90] + bytes([b[90] ^ 4]) + b[91:], lambda b: b""])
+def test_a_damaged_file_is_named_set_aside_and_made_again(calls, tmp_path, caplog, harm):
+    first = encode(tmp_path)
+    (path,) = (tmp_path / "tokens").iterdir()
+    path.write_bytes(harm(path.read_bytes()))
+    assert encode(tmp_path) == first
+    assert calls == [6, 6]
+    assert "was damaged: set aside" in caplog.text
+    assert path.name in caplog.text
+    assert {item.suffix.partition("-")[0] for item in path.parent.iterdir()} == {".npz", ".damaged"}
+    assert encode(tmp_path) == first
+    assert calls == [6, 6]
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_only(calls, tmp_path, caplog):
+    (tmp_path / "tokens").write_text("in the way")
+    assert len(encode(tmp_path)) == 6
+    assert "tokens are not kept on disk" in caplog.text
+
+
+def test_files_unused_for_longest_go_first(tmp_path):
+    for age, name in enumerate("abcd"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    drop_oldest(tmp_path, 25)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_conversations_keep_their_spans(tmp_path):
+    rows = [Encoded(ids=(1, 2, 3, 4), context=1, cut=2, spans=((1, 2), (3, 4))), Encoded(ids=(5,), context=0)]
+    (tmp_path / "x.npz").write_bytes(pack_rows(rows))
+    assert read_rows(tmp_path / "x.npz") == rows
+    assert read_rows(tmp_path / "none.npz") is None

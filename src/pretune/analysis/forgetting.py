@@ -22,7 +22,8 @@ def build_forgetting(table: pd.DataFrame, primary: Primary, *, every_rate: bool 
 
     ``change`` is tuned − base in the metric's unit: positive means that text the model was pre-trained on has
     become less likely. The metric is ``loss``, else ``loss_per_byte``, else ``perplexity``: the first that the table
-    has for text tasks. Text that was only measured on base models has a null ``train_task``. Learning rates are
+    has for text tasks. Text that was only measured on base models has a null ``train_task``; text that a model was
+    fine-tuned on is left out, for it is not forgotten. Learning rates are
     the chosen ones, or all of them with ``every_rate``.
     """
     metric = choose_text_metric(table)
@@ -32,7 +33,7 @@ def build_forgetting(table: pd.DataFrame, primary: Primary, *, every_rate: bool 
 
 def derive_forgetting(rows: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`build_forgetting`'s table from the rows of a comparison that are about text."""
-    rows = rows.copy()
+    rows = rows[(rows["train_task"] != rows["eval_task"]).fillna(True)].copy()
     for name, values in zip(("", "_low", "_high"), subtract(rows, "tuned", "base"), strict=True):
         rows[f"change{name}"] = values
     keys = ["family", "checkpoint", "train_task", "eval_task", "setting", "lr"]

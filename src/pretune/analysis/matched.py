@@ -26,6 +26,8 @@ MATCHED: Mapping[str, str] = {
     "matched_loss": "τ: the largest fine-tuning loss that every checkpoint reaches with its best rate",
     "matched_forgetting": "rise of the loss on the text where the checkpoint first reaches τ; null when its smallest "
     "rate is below τ already",
+    "matched_low": "its 95 % interval; rows and seeds of the text, not the uncertainty of the fine-tuning loss",
+    "matched_high": "the same",
     "matched_lr": "learning rate there, between two rates of the grid",
     "matching": "'between two rates', 'at a rate' or 'below the smallest rate'",
     "lr": "a learning rate of the grid: one row each",
@@ -48,12 +50,12 @@ def match_forgetting(rows: pd.DataFrame, forgetting: pd.DataFrame) -> pd.DataFra
     ``forgetting`` is :func:`build_forgetting` with ``every_rate``. For each training and text, with two checkpoints or
     more that were tuned at two rates or more, τ = max over checkpoints of min over rates of L_FT. A checkpoint's
     forgetting at τ is read off the straight lines through its points (L_FT, forgetting) in the order of the rates,
-    where they first come down to τ: the gentlest fine-tuning that learns the task as well as all others can.
+    where they first come down to τ: the gentlest fine-tuning that learns the task as well as all others can. Its
+    interval follows from those of the forgetting at the two rates beside it.
     """
     trained = rows[rows["train_task"].notna()]
     losses = average_validation_loss(trained)
     texts = forgetting.dropna(subset=["train_task", "change", "lr"])
-    texts = texts[texts["eval_task"] != texts["train_task"]]  # what is trained on is not forgotten
     if losses.empty or texts.empty:
         return build_frame([], MATCHED)
     losses = losses[[*TRAINING, "lr", "validation"]].dropna(subset=["validation"])
@@ -75,18 +77,28 @@ def match_forgetting(rows: pd.DataFrame, forgetting: pd.DataFrame) -> pd.DataFra
 def _match(own: pd.DataFrame, target: float) -> pd.DataFrame:
     losses, damages, rates = (own[name].to_numpy(dtype=float) for name in ("fine_tuning_loss", "forgetting", "lr"))
     own["matched_loss"] = target
-    own["matched_forgetting"], own["matched_lr"], own["matching"] = _read_off(losses, damages, rates, target)
+    share, first, own["matching"] = _find_place(losses, target)
+    own["matched_forgetting"] = _between(damages, share, first)
+    own["matched_lr"] = math.exp(_between(np.log(rates), share, first))
+    for name, sign in (("low", -1), ("high", 1)):
+        # Each end of the piece of line has an interval of its own: independent trainings, added in quadrature.
+        reach = (own[f"change_{name}"].to_numpy(dtype=float) - damages) * sign
+        spread = math.hypot(share * reach[first], (1 - share) * reach[first - 1] if share < 1 else 0.0)
+        own[f"matched_{name}"] = own["matched_forgetting"] + sign * spread
     own["pareto"] = find_front(-losses, damages)
     return own
 
 
-def _read_off(losses: Reals, damages: Reals, rates: Reals, target: float) -> tuple[float, float, str]:
+def _find_place(losses: Reals, target: float) -> tuple[float, int, str]:
+    """Where the line through ``losses`` first comes down to ``target``: a share of the piece that ends at an index."""
     first = int(np.argmax(losses <= target))  # there is one: τ is no less than the checkpoint's own best loss
     if losses[first] == target:
-        return float(damages[first]), float(rates[first]), AT
+        return 1.0, first, AT
     if first == 0:
-        return math.nan, math.nan, BELOW
-    before = first - 1
-    share = (losses[before] - target) / (losses[before] - losses[first])
-    damage = damages[before] + share * (damages[first] - damages[before])
-    return float(damage), float(rates[before] * (rates[first] / rates[before]) ** share), BETWEEN
+        return math.nan, 0, BELOW
+    return float((losses[first - 1] - target) / (losses[first - 1] - losses[first])), first, BETWEEN
+
+
+def _between(values: Reals, share: float, end: int) -> float:
+    """The value at ``share`` of the way from the one before ``end`` to the one at it."""
+    return float(values[end]) if share == 1 else float(share * values[end] + (1 - share) * values[end - 1])

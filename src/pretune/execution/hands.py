@@ -60,7 +60,7 @@ class OwnHands:
 
     def __init__(self, cache_dir: str, accelerator: str) -> None:
         self.host = ModelHost(cache_dir, accelerator)
-        self.tokens = TokenCache()
+        self.tokens = TokenCache(cache_dir)
 
     def fetch(self, resolved: Resolved) -> None:
         """Load the weights."""
