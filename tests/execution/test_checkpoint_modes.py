@@ -11,12 +11,14 @@ import pytest
 from pretune.checkpoints import hub as client
 from pretune.checkpoints.downloads import find_cached, remove
 from pretune.checkpoints.hub import fetch_refs
+from pretune.config.probing import Probe, ProbeConfig
 from pretune.config.running import Cache, Eval, EvaluateConfig, Sample
+from pretune.config.science import Task
 from pretune.config.validation import find_problems
 from pretune.errors import CheckpointError, HubUnreachable, UsageError
 from pretune.execution import prefetching
 from pretune.execution.grid import describe_job, plan_grid, run_grid
-from pretune.execution.jobs import Job, complete_evaluate_job, complete_train_job
+from pretune.execution.jobs import Job, complete_evaluate_job, complete_probe_job, complete_train_job
 from pretune.execution.listing import format_tokens, show_checkpoints
 from pretune.execution.outcomes import FAILED
 from pretune.execution.prefetching import prefetch
@@ -279,6 +281,36 @@ def test_grid_is_prefetched_and_then_needs_no_hub(hub, model, tmp_path, capsys):
     client._reached.clear()  # another command does not know that it answered
     outcomes = run_grid(plan_grid(jobs), Silent(), NoTracker())
     assert not [cell.error for outcome in outcomes for cell in outcome.cells if cell.status == FAILED]
+
+
+def probe(tmp_path, **changes):
+    config = ProbeConfig(
+        checkpoint=dataclasses.replace(FAMILY, step=1000),
+        probe=Probe(name="representation", reference_step=2000),
+        text="text",
+        tasks=("nli",),
+        format=FORMAT,
+        eval=Sample(limit=4),
+        study_dir=str(tmp_path / "study"),
+        **changes,
+    )
+    text = Task(name="text", family="text", answer="language", repo="owner/nli", config="plain", eval_split="test",
+                reader="columns", label="premise")  # fmt: skip
+    shelf = Shelf()
+    shelf.task = lambda name: text if name == "text" else TASK
+    return complete_probe_job(config, shelf, (), config.checkpoint)
+
+
+def test_a_probe_needs_the_checkpoint_that_it_compares_with(hub, model, tmp_path, capsys):
+    assert prefetch(plan_grid([probe(tmp_path)])) == 0
+    said = capsys.readouterr().out
+    assert "Weights of 2 checkpoints, 2 of them to download" in said
+    assert "rows of nli: read" in said
+    assert "rows of text: read" in said
+    assert verify_jobs([probe(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "step2000" in said
+    assert "2 checkpoints, 2 good" in said
 
 
 def test_what_cannot_be_had_is_named_and_the_rest_is_fetched(hub, model, tmp_path, capsys):

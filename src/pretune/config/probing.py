@@ -86,5 +86,10 @@ class ProbeConfig(Swept):
     trainer: Trainer = option(factory=Trainer, help="machine side")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")
-    mode: str = option("run", help="run the cells, or list them", choices=("run", "plan"), scientific=False)
+    mode: str = option(
+        "run",
+        help="run: compute the cells; others show or fetch",
+        choices=("run", "plan", "verify", "prefetch"),
+        scientific=False,
+    )
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from pretune.checkpoints.downloads import download, missing_files
 from pretune.checkpoints.hub import explain_hub_errors
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, refuse_equal_weights, resolve
+from pretune.config.probing import ProbeConfig
 from pretune.config.running import TrainConfig
 from pretune.config.science import Task
 from pretune.data.partition import LoadSplit
@@ -19,6 +21,7 @@ from pretune.execution.cells import JobCells, checkpoint_of
 from pretune.execution.display import make_console
 from pretune.execution.evaluating import prepare_evaluation
 from pretune.execution.grid import Grid
+from pretune.execution.probing import find_reference
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +79,10 @@ def _resolve_all(grid: Grid) -> dict[str, Resolved]:
     refs = RefCache(grid.study)
     checkpoints = {repr(checkpoint): checkpoint for checkpoint in (checkpoint_of(cells.job) for cells in grid.jobs)}
     found = [resolve(checkpoint, refs) for checkpoint in checkpoints.values()]
+    for job in (cells.job for cells in grid.jobs):
+        if isinstance(job.config, ProbeConfig):
+            reference = find_reference(job.config, checkpoint_of(job), refs)
+            found += [] if reference is None else [resolve(reference, refs)]
     return {item.name: item for item in found if item.commit is not None}
 
 
@@ -83,8 +90,9 @@ def _tasks_of(cells: JobCells) -> Iterator[Task]:
     if isinstance(cells.job.config, TrainConfig):
         yield cells.job.config.task
     for cell in cells.all():
-        if cell.evaluation is not None:
-            yield cell.evaluation.task
+        for evaluation in (cell.evaluation, *cell.measured):
+            if evaluation is not None:
+                yield evaluation.task
 
 
 def _size_data(tasks: Iterable[Task]) -> tuple[int, dict[str, None]]:
@@ -127,13 +135,14 @@ def _read_rows(grid: Grid, say: Callable[[str], None]) -> dict[str, None]:
     problems: dict[str, None] = {}
     read: set[str] = set()
     for cells in grid.jobs:
-        for cell in cells.all():
+        measured = [dataclasses.replace(cell, evaluation=each) for cell in cells.all() for each in cell.measured]
+        for cell in (*measured, *(cell for cell in cells.all() if not cell.measured)):
             try:
                 if cell.evaluation is not None:
                     name = cell.evaluation.task.name
                     prepare_evaluation(cell, cells.job, "", load)
                 else:
-                    assert isinstance(cells.job.config, TrainConfig)  # probe.py has no mode=prefetch
+                    assert isinstance(cells.job.config, TrainConfig)
                     name = cells.job.config.task.name
                     load.partition(cells.job.config.task)
             except PretuneError as error:

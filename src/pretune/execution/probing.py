@@ -46,9 +46,7 @@ class PreparedProbe:
     run_id: str
 
 
-def find_reference(
-    config: ProbeConfig, checkpoint: Checkpoint, refs: RefCache, resolve: Callable[[Checkpoint], Resolved]
-) -> Resolved | None:
+def find_reference(config: ProbeConfig, checkpoint: Checkpoint, refs: RefCache) -> Checkpoint | None:
     """The checkpoint that the probe compares with; ``None`` where the family has none, or the probe needs none.
 
     Raises :class:`UsageError` where the probe cannot do without.
@@ -66,7 +64,7 @@ def find_reference(
         raise UsageError(f"probe.reference_step={wanted}: the family has no such step")
     step = 0 if wanted is None else wanted
     if step in steps:
-        return resolve(dataclasses.replace(checkpoint, step=step, revision=None))
+        return dataclasses.replace(checkpoint, step=step, revision=None)
     if probe.name == "gaussian" and initial_std(checkpoint) is None:
         raise UsageError(UNKNOWN_INIT)
     return None

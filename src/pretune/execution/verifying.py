@@ -11,11 +11,13 @@ from pretune.checkpoints.hub import fetch_refs
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.refs import RefCache
 from pretune.checkpoints.resolution import Resolved, are_one_point, label_of, resolve
+from pretune.config.probing import ProbeConfig
 from pretune.config.science import Checkpoint
 from pretune.errors import CheckpointError, HubUnreachable
 from pretune.execution.cells import checkpoint_of
 from pretune.execution.display import make_console, plain_table
 from pretune.execution.jobs import Job
+from pretune.execution.probing import find_reference
 from pretune.results.checksums import hash_file
 from pretune.results.store import Study
 
@@ -38,8 +40,13 @@ class Verdict:
 
 def verify_jobs(jobs: Sequence[Job]) -> int:
     """Print a verdict on every checkpoint of ``jobs``; return the exit status: 1 if one is not what its name says."""
-    checkpoints = list({repr(checkpoint): checkpoint for checkpoint in map(checkpoint_of, jobs)}.values())
-    verdicts = judge(checkpoints, Study(jobs[0].config.study_dir))
+    study = Study(jobs[0].config.study_dir)
+    checkpoints = {repr(checkpoint): checkpoint for checkpoint in map(checkpoint_of, jobs)}
+    verdicts = judge(list(checkpoints.values()), study)
+    compared = {
+        repr(found): found for found in _find_references(jobs, RefCache(study)) if repr(found) not in checkpoints
+    }
+    verdicts += judge(list(compared.values()), study)
     bad = sum(not verdict.good for verdict in verdicts)
     head = ("checkpoint", "revision", "commit", "weights", "size", "verdict")
     rows = [
@@ -50,6 +57,15 @@ def verify_jobs(jobs: Sequence[Job]) -> int:
     lines += ["", f"{len(verdicts)} checkpoints, {len(verdicts) - bad} good, {bad} not."]
     make_console().print("\n".join(lines), markup=False, soft_wrap=True)
     return 1 if bad else 0
+
+
+def _find_references(jobs: Sequence[Job], refs: RefCache) -> Iterator[Checkpoint]:
+    """Checkpoints that probes compare with; the others have been looked up, so that their families' steps are known."""
+    for job in jobs:
+        if isinstance(job.config, ProbeConfig):
+            reference = find_reference(job.config, checkpoint_of(job), refs)
+            if reference is not None:
+                yield reference
 
 
 def judge(checkpoints: Sequence[Checkpoint], study: Study) -> list[Verdict]:

@@ -90,7 +90,8 @@ class Worker:
 
     def find_reference(self, config: ProbeConfig, checkpoint: Checkpoint) -> Resolved | None:
         """The checkpoint that a probe compares with."""
-        return find_reference(config, checkpoint, self.refs, self.resolve)
+        reference = find_reference(config, checkpoint, self.refs)
+        return None if reference is None else self.resolve(reference)
 
     def run(self, cells: JobCells) -> list[CellOutcome]:
         """Run every cell of a job that is not finished; failures are recorded, not raised.
