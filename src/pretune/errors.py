@@ -63,6 +63,10 @@ class ProcessLost(PretuneError):
     """One of the processes that computed a cell together ended: killed, out of memory, or with an error of its own."""
 
 
+class TooLargeForMemory(PretuneError):
+    """A single row does not fit into the memory that is there: no smaller batch would help."""
+
+
 class ClaimLost(PretuneError):
     """Another process took over the cell while this one was working on it."""
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from pretune.errors import TooLargeForMemory
+
 logger = logging.getLogger(__name__)
 
 
@@ -83,3 +85,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return any(sign in text for sign in ("out of memory", "can't allocate memory", "alloc_failed"))
+
+
+def too_large(tokens: int, remedy: str) -> TooLargeForMemory:
+    """The error for one row of ``tokens`` tokens that does not fit into memory by itself."""
+    return TooLargeForMemory(f"out of memory with a single row of {tokens} tokens: {remedy}")

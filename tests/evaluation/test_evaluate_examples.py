@@ -203,3 +203,22 @@ def test_light_modules_do_not_import_torch():
         "assert not {'torch', 'transformers', 'nltk'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_batches_that_memory_made_smaller_are_recorded(monkeypatch):
+    from pretune.evaluation import forward
+
+    real = forward.token_log_probabilities
+
+    def limited(model, batch, prefix, **options):
+        if len(batch.ids) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(model, batch, prefix, **options)
+
+    model, encoder, how = make_model(), make_encoder(), {"task": NLI, "format_": FORMAT, "examples": nli_rows(12)}
+    plain = evaluate_examples(model, encoder, **how)
+    monkeypatch.setattr(forward, "token_log_probabilities", limited)
+    found = evaluate_examples(model, encoder, **how)
+    assert "after_out_of_memory" not in plain.settings
+    assert found.settings["after_out_of_memory"]["batch_tokens"] < 2048
+    assert [item["prediction"] for item in found.items] == [item["prediction"] for item in plain.items]

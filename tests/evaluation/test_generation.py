@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pretune.data.examples import Prompt
-from pretune.errors import DataError
+from pretune.errors import DataError, TooLargeForMemory
 from pretune.evaluation import generation
 from pretune.evaluation.generation import cut_answer, generate_answers
 from support.models import SENTENCES, make_encoder, make_model, make_tokenizer
@@ -171,9 +171,20 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog):
         return real(self, prompts, *args, **options)
 
     monkeypatch.setattr(generation.Decoding, "run", limited)
+    told = []
     with caplog.at_level(logging.WARNING):
-        assert generate_answers(model, encoder, PROMPTS, max_new_tokens=8) == expected
+        assert generate_answers(model, encoder, PROMPTS, max_new_tokens=8, on_shrink=told.append) == expected
     assert "out of memory" in caplog.text
+    assert told[-1] in (1, 2)
+
+
+def test_out_of_memory_for_a_single_answer_is_said_plainly(monkeypatch):
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(generation.Decoding, "run", never)
+    with pytest.raises(TooLargeForMemory, match=r"single row of \d+ tokens: use fewer shots"):
+        generate_answers(make_model(), make_encoder(), PROMPTS, max_new_tokens=8)
 
 
 def test_special_tokens_are_not_part_of_an_answer():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pretune.data.encoding import Encoder
 from pretune.data.examples import Prompt
-from pretune.errors import DataError
+from pretune.errors import DataError, TooLargeForMemory
 from pretune.evaluation import forward
 from pretune.evaluation.likelihood import encode_options, score_alone, score_options
 from support.models import SENTENCES, close, make_encoder, make_model, make_tokenizer, reference_scores
@@ -257,12 +257,12 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog):
         assert all(close(x, y) for x, y in zip(a.sum, b.sum, strict=True))
 
 
-def test_out_of_memory_for_a_single_row_is_raised(monkeypatch):
+def test_out_of_memory_for_a_single_row_is_said_plainly(monkeypatch):
     def never(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(forward, "token_log_probabilities", never)
-    with pytest.raises(RuntimeError, match="allocate"):
+    with pytest.raises(TooLargeForMemory, match=r"single row of \d+ tokens: use fewer shots"):
         score_options(make_model(), make_encoder(), PROMPTS[:1])
 
 

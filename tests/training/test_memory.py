@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
+from pretune.errors import TooLargeForMemory
 from pretune.training import memory
 from pretune.training.memory import choose_micro_batch, fits, free_bytes, kept_bytes
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.packing import attending_to_packed_rows
+from pretune.training.steps import cut_micro_batch, make_step, row_count
 from support.models import make_model
 from support.training import Interrupted, equal_weights, make_config, train
 from training.test_finetune import encoded
@@ -105,3 +110,96 @@ def test_compiled_blocks_compute_the_same(tmp_path, monkeypatch):
     for one, two in zip(plain.parameters(), compiled.parameters(), strict=True):
         assert torch.allclose(one, two, atol=1e-4)
     assert all(block._compiled_call_impl is None for block in compiled.model.layers)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_micro_batch_that_is_cut_has_the_same_loss(module, packed, limit):
+    rows = encoded(make_config(), 5)
+    (whole,) = make_step(rows, pad_id=0, micro_batch=5, packed=packed).micro_batches
+    parts = list(cut_micro_batch(whole, limit))
+    assert [row_count(part) for part in parts] == [min(limit, 5 - first) for first in range(0, 5, limit)]
+    with attending_to_packed_rows(module.model) if packed else contextlib.nullcontext():
+        expected, found = module.sum_loss(whole), sum(module.sum_loss(part) for part in parts)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    assert sum(part["targets"].numel() for part in parts) == whole["targets"].numel()
+
+
+class Tight:
+    """Memory for so many rows in a pass, forward or backward, after some passes that still had enough."""
+
+    def __init__(self, monkeypatch, rows, *, after=0, backward=False):
+        self.rows, self.left, self.seen, self.backward = rows, after, [], backward
+        real = CausalLanguageModeling.sum_loss
+
+        def sum_loss(module, batch):
+            self.left -= 1
+            count = row_count(batch)
+            full = self.left < 0 and count > self.rows and module.model.training
+            if full and not self.backward:
+                raise torch.OutOfMemoryError("out of memory")
+            self.seen.append(count)
+            loss = real(module, batch)
+            if full:
+                loss.register_hook(self.run_out)
+            return loss
+
+        monkeypatch.setattr(CausalLanguageModeling, "sum_loss", sum_loss)
+
+    def run_out(self, gradient):
+        raise torch.OutOfMemoryError("out of memory")
+
+
+@pytest.mark.parametrize("batching", ["padded", "packed"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_training_that_runs_out_of_memory_goes_on_with_fewer_rows(tmp_path, monkeypatch, caplog, batching, backward):
+    config = make_config(trainer__batching=batching, trainer__micro_batch=8)
+    expected, plain = train(config, tmp_path / "plain")
+    with monkeypatch.context() as patch:
+        tight = Tight(patch, 3, after=1, backward=backward)
+        model, outcome = train(config, tmp_path / "tight")
+    assert max(tight.seen[-6:]) <= 2
+    assert "out of memory: going on with 4 rows per forward pass" in caplog.text
+    assert "out of memory: going on with 2 rows per forward pass" in caplog.text
+    assert (outcome.micro_batch, outcome.micro_batch_planned) == (2, 8)
+    assert outcome.describe_speed()["micro_batch_planned"] == 8
+    assert "micro_batch_planned" not in plain.describe_speed()
+    for (name, value), other in zip(model.state_dict().items(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-4, msg=name)
+    losses = [[record["loss"] for record in each.history] for each in (outcome, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_training_resumed_after_it_ran_out_of_memory_keeps_the_fewer_rows(tmp_path, monkeypatch):
+    config = make_config(trainer__micro_batch=None, trainer__save_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "free_bytes", lambda device: int(1e12))
+        Tight(patch, 3, after=1)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path, stop_at=3)
+    _, outcome = train(config, tmp_path)
+    assert (outcome.resumed_at, outcome.micro_batch) == (2, 2)
+
+
+def test_single_row_that_is_too_large_is_said_plainly(tmp_path, monkeypatch):
+    Tight(monkeypatch, 0)
+    with pytest.raises(TooLargeForMemory, match=r"a single row of \d+ tokens: lower stage\.max_length"):
+        train(make_config(trainer__micro_batch=8, trainer__batching="padded"), tmp_path)
+
+
+def test_validation_that_runs_out_of_memory_goes_on_with_fewer_rows(tmp_path, monkeypatch, caplog):
+    from pretune.training import module as where
+
+    config = make_config(trainer__micro_batch=8)
+    _, plain = train(config, tmp_path / "plain")
+    real = where.count_right
+
+    def tight(model, batch, **how):
+        if row_count(batch) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(model, batch, **how)
+
+    monkeypatch.setattr(where, "count_right", tight)
+    _, outcome = train(config, tmp_path / "tight")
+    assert "rows in validation: going on with half as many" in caplog.text
+    assert outcome.validation_losses == pytest.approx(plain.validation_losses, rel=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Exchange
-from pretune.evaluation.forward import evaluating, find_capabilities, score_layout
+from pretune.evaluation.forward import Budget, evaluating, find_capabilities, score_layout
 from pretune.evaluation.layout import Branching, Layout
 from pretune.evaluation.text_loss import TextLoss
 
@@ -19,7 +19,7 @@ def score_conversations(
     encoder: Encoder,
     conversations: Sequence[Sequence[Exchange]],
     *,
-    batch_tokens: int | None = None,
+    batch_tokens: int | Budget | None = None,
 ) -> tuple[list[TextLoss], list[Encoded | None]]:
     """Loss on the replies of each conversation, the end-of-text token behind each reply included; and its tokens.
 

@@ -17,7 +17,7 @@ from pretune.errors import DataError, NonFiniteScores
 from pretune.evaluation import metrics as measures
 from pretune.evaluation.baselines import trivial_baseline
 from pretune.evaluation.chat_loss import score_conversations
-from pretune.evaluation.forward import Progress
+from pretune.evaluation.forward import Budget, Progress
 from pretune.evaluation.generation import encode_prompts, generate_answers
 from pretune.evaluation.intervals import Interval, bootstrap_ratio, bootstrap_share
 from pretune.evaluation.likelihood import OptionScores, score_alone, score_options
@@ -44,7 +44,8 @@ class EvaluationResult:
     scores, prediction, gold, value (and prompt where asked for), as in ``items.parquet``. ``counts``: rows,
     truncated_rows and cut_tokens (bodies shortened to fit), dropped_shots, ambiguous_rows, empty_rows;
     unparsed_rows where labels were decoded freely.
-    ``settings``: what else went into the numbers (window and stride of plain text, rule of the baseline).
+    ``settings``: what else went into the numbers (window and stride of plain text, rule of the baseline, and the sizes
+    of batches where memory ran out with larger ones).
     """
 
     metrics: list[dict[str, Any]]
@@ -107,31 +108,33 @@ def evaluate_examples(
     if not isinstance(encoder, Encoder):
         encoder = make_encoder(model, encoder)
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
+    budget = Budget.choose(model, batch_tokens)
+    planned, shrunk = budget.tokens, dict[str, int]()
     if task.answer == "language":
-        result = evaluate_text(model, encoder, task, examples, bootstrap, (window, stride), batch_tokens)
+        result = evaluate_text(model, encoder, task, examples, bootstrap, (window, stride), budget)
     elif task.answer == "chat":
-        result = evaluate_chat(model, encoder, task, format_, examples, bootstrap, batch_tokens)
+        result = evaluate_chat(model, encoder, task, format_, examples, bootstrap, budget)
     else:
         reserve = task.max_new_tokens if task.answer == "generation" else 0
         prompts, dropped = render_fitting(encoder, examples, task=task, format_=format_, shots=shots, reserve=reserve)
         scores = divide(
             prompts,
-            lambda part: score_options(model, encoder, part, batch_tokens=batch_tokens, on_progress=on_progress),
+            lambda part: score_options(model, encoder, part, batch_tokens=budget, on_progress=on_progress),
         )
         check_finite(task, examples, [score.sum for score in scores])
         if task.answer == "generation":
-            encoded, answers = decode_prompts(model, encoder, prompts, task.max_new_tokens, batch_rows, on_progress)
+            encoded, answers = decode_prompts(model, encoder, prompts, task.max_new_tokens, batch_rows, shrunk, on_progress)
             result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
             cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
         else:
-            alone = divide(prompts, lambda part: score_alone(model, encoder, part, batch_tokens=batch_tokens))
+            alone = divide(prompts, lambda part: score_alone(model, encoder, part, batch_tokens=budget))
             scores = [replace(score, unconditional=value) for score, value in zip(scores, alone, strict=True)]
             check_finite(task, examples, alone)
             result = assess_choices(task, examples, prompts, scores, bootstrap)
             cut = [score.cut for score in scores]
             if decode and task.answer == "classification":
                 room = min(task.max_new_tokens, FREE_LENGTH * max(max(score.tokens) for score in scores))
-                encoded, answers = decode_prompts(model, encoder, prompts, room, batch_rows, on_progress)
+                encoded, answers = decode_prompts(model, encoder, prompts, room, batch_rows, shrunk, on_progress)
                 add_answers(result, task, examples, prompts, answers, bootstrap)
                 cut = [max(tokens, row.cut) for tokens, row in zip(cut, encoded, strict=True)]
         result.counts.update(
@@ -146,6 +149,10 @@ def evaluate_examples(
         interval = bootstrap.mean(baseline.values)
         result.metrics.append(metric_row(BASELINE_SCORER, baseline.metric, interval))
         result.settings["baseline"] = baseline.rule
+    if budget.tokens < planned:
+        shrunk["batch_tokens"] = budget.tokens
+    if shrunk:
+        result.settings["after_out_of_memory"] = shrunk
     return result
 
 
@@ -155,9 +162,10 @@ def decode_prompts(
     prompts: Sequence[Prompt],
     max_new_tokens: int,
     batch_rows: int,
+    shrunk: dict[str, int],
     on_progress: Progress | None,
 ) -> tuple[list[Encoded], list[str]]:
-    """Tokens of the prompts, and the answers to them."""
+    """Tokens of the prompts, and the answers to them; ``shrunk`` is told if memory ran out with ``batch_rows``."""
     encoded = encode_prompts(encoder, prompts, max_new_tokens)
 
     def generate(part: Sequence[tuple[Prompt, Encoded]]) -> list[str]:
@@ -169,6 +177,7 @@ def decode_prompts(
             batch_rows=batch_rows,
             encoded=[row for _, row in part],
             on_progress=on_progress,
+            on_shrink=lambda rows: shrunk.update(batch_rows=rows),
         )
 
     return encoded, divide(list(zip(prompts, encoded, strict=True)), generate)
@@ -287,7 +296,7 @@ def evaluate_text(
     examples: Sequence[Example],
     bootstrap: Bootstrap,
     windows: tuple[int | None, int | None],
-    batch_tokens: int | None,
+    batch_tokens: int | Budget | None,
 ) -> EvaluationResult:
     """Loss per token (total nats over total tokens), per byte, and perplexity of the examples' texts."""
     window, stride = choose_windows(encoder, *windows)
@@ -308,7 +317,7 @@ def evaluate_chat(
     format_: Format,
     examples: Sequence[Example],
     bootstrap: Bootstrap,
-    batch_tokens: int | None,
+    batch_tokens: int | Budget | None,
 ) -> EvaluationResult:
     """Loss per token of the replies in conversations, each reply with its end-of-text token; per byte; perplexity.
 

@@ -22,6 +22,7 @@ from pretune.modeling import (
     has_plain_head,
     input_device,
     is_out_of_memory,
+    too_large,
     relative_difference,
     text_config,
 )
@@ -172,6 +173,10 @@ def prefix_difference(model: Any) -> float:
     return worst
 
 
+ONE_ROW = "use fewer shots, a shorter format, or a device with more memory"
+"""What helps where one row of an evaluation is too much."""
+
+
 @dataclass(kw_only=True)
 class Budget:
     """Padded tokens per batch; lowered for good when memory runs out."""
@@ -266,7 +271,7 @@ def score_branches(
     branchings: Sequence[Branching],
     able: Capabilities,
     *,
-    batch_tokens: int | None,
+    batch_tokens: int | Budget | None,
     on_progress: Progress | None = None,
 ) -> list[npt.NDArray[np.float64]]:
     """Log-probabilities, in nats, of the scored tokens of each branch, numbered through in the order given.
@@ -318,8 +323,8 @@ def score_layout(
     """Log-probabilities, in nats, of all scored tokens of ``layout``: shape [scored tokens].
 
     Batches hold at most ``batch_tokens`` padded tokens (``None``: what suits the device). When memory runs out that
-    is halved and the work goes on with the rows that are left. ``on_rows`` is told how many are done. Raises the memory
-    error when a single row is too much.
+    is halved and the work goes on with the rows that are left. ``on_rows`` is told how many are done. Raises
+    :class:`~pretune.errors.TooLargeForMemory` when a single row is too much.
     """
     budget = Budget.choose(model, batch_tokens)
     result = np.full(layout.scored_tokens, np.nan)
@@ -332,8 +337,10 @@ def score_layout(
             batch = layout.batch(chosen)
             scores = token_log_probabilities(model, batch, prefix, split_head=split_head)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(chosen) == 1:
+            if not is_out_of_memory(error):
                 raise
+            if len(chosen) == 1:
+                raise too_large(int(layout.lengths[chosen[0]]), ONE_ROW) from error
         # outside of the except clause, where the traceback still holds the tensors of the failed pass
         if scores is None:
             budget.tokens = int(layout.lengths[chosen[0]]) * (len(chosen) // 2)

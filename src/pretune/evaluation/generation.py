@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
 from pretune.evaluation.forward import (
+    ONE_ROW,
     Capabilities,
     Progress,
     evaluating,
@@ -21,7 +22,7 @@ from pretune.evaluation.forward import (
 )
 from pretune.evaluation.likelihood import separator_id, with_max_length
 from pretune.evaluation.prefix import Prefix, group_by_prefix, growing_cache, read_prefix
-from pretune.modeling import input_device, is_out_of_memory
+from pretune.modeling import input_device, is_out_of_memory, too_large
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def generate_answers(
     batch_rows: int = 64,
     encoded: Sequence[Encoded] | None = None,
     on_progress: Progress | None = None,
+    on_shrink: Callable[[int], None] | None = None,
 ) -> list[str]:
     """The most likely continuation of each prompt, token by token.
 
@@ -46,7 +48,8 @@ def generate_answers(
     white space. Prompts are shortened in their body so that the answer fits into the context as well. Only the
     arg-max decides: sampling settings that came with the model's weights play no part. ``encoded`` are the prompts'
     tokens if :func:`encode_prompts` has made them already. ``on_progress`` is told how many of how many answers there
-    are.
+    are. When memory runs out the rows of a batch are halved, ``on_shrink`` is told how many are left, and the work goes
+    on; :class:`~pretune.errors.TooLargeForMemory` is raised when a single one is too much.
     """
     encoded = encode_prompts(encoder, prompts, max_new_tokens) if encoded is None else encoded
     answers = [""] * len(prompts)
@@ -63,10 +66,14 @@ def generate_answers(
                 try:
                     texts = decoding.run(tails, max_new_tokens, prefix, plain=plain)
                 except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error) or len(chosen) == 1:
+                    if not is_out_of_memory(error):
                         raise
+                    if len(chosen) == 1:
+                        raise too_large(len(encoded[chosen[0]].ids), ONE_ROW) from error
                 if texts is None:
                     batch_rows = max(len(chosen) // 2, 1)
+                    if on_shrink is not None:
+                        on_shrink(batch_rows)
                     release_memory()
                     logger.warning("out of memory with %d rows in a batch: going on with %d", len(chosen), batch_rows)
                     continue

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Prompt
 from pretune.errors import DataError
-from pretune.evaluation.forward import Capabilities, Progress, evaluating, find_capabilities, score_branches
+from pretune.evaluation.forward import Budget, Capabilities, Progress, evaluating, find_capabilities, score_branches
 from pretune.evaluation.layout import Branching
 
 
@@ -67,7 +67,7 @@ def score_options(
     encoder: Encoder,
     prompts: Sequence[Prompt],
     *,
-    batch_tokens: int | None = None,
+    batch_tokens: int | Budget | None = None,
     on_progress: Progress | None = None,
 ) -> list[OptionScores]:
     """Score all completions of ``prompts``; batches hold about ``batch_tokens`` tokens, padding included
@@ -100,7 +100,7 @@ def score_options(
 
 
 def score_alone(
-    model: Any, encoder: Encoder, prompts: Sequence[Prompt], *, batch_tokens: int | None = None
+    model: Any, encoder: Encoder, prompts: Sequence[Prompt], *, batch_tokens: int | Budget | None = None
 ) -> list[tuple[float, ...]]:
     """Log-likelihood, in nats, of each completion of ``prompts`` where a document begins, without its prompt.
 

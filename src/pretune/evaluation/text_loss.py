@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pretune.data.encoding import Encoder
-from pretune.evaluation.forward import evaluating, find_capabilities, score_layout
+from pretune.evaluation.forward import Budget, evaluating, find_capabilities, score_layout
 from pretune.evaluation.layout import Branching, Layout
 from pretune.evaluation.likelihood import separator_id
 
@@ -36,7 +36,7 @@ def score_texts(
     *,
     window: int | None = None,
     stride: int | None = None,
-    batch_tokens: int | None = None,
+    batch_tokens: int | Budget | None = None,
 ) -> list[TextLoss]:
     """Loss on each of ``texts``; see :func:`choose_windows` for the defaults.
 

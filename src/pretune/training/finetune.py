@@ -55,6 +55,8 @@ class TrainingOutcome:
     total_steps: int
     threads: int
     micro_batch: int
+    """Rows per forward pass, at the end: fewer than planned where memory ran out."""
+    micro_batch_planned: int
     packed: bool
     trained_parameters: int
     batch_size: int
@@ -80,6 +82,8 @@ class TrainingOutcome:
             "micro_batch": self.micro_batch,
             "packed": self.packed,
         }
+        if self.micro_batch < self.micro_batch_planned:
+            speed["micro_batch_planned"] = self.micro_batch_planned
         if self.peak_flops is not None:
             speed["mfu"] = round(self.tokens_per_second * self.flops_per_token / self.peak_flops, 4)
         return speed
@@ -161,7 +165,8 @@ def finetune(
         resumed_at=run.first_step,
         total_steps=run.steps.total_steps,
         threads=threads,
-        micro_batch=run.steps.micro_batch,
+        micro_batch=min(run.steps.micro_batch, run.module.row_limit or run.steps.micro_batch),
+        micro_batch_planned=run.steps.micro_batch,
         packed=run.steps.packed,
         trained_parameters=trained,
         batch_size=config.stage.batch_size,

@@ -7,9 +7,10 @@ gradients of eight rows at once (means of means would weight short answers more)
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -18,17 +19,22 @@ import torchmetrics
 
 from pretune.config.science import Optimizer, Stage
 from pretune.errors import TrainingDiverged
-from pretune.modeling import has_plain_head
+from pretune.modeling import has_plain_head, is_out_of_memory, too_large
 from pretune.training.distributed import is_first_process, sum_gradients, sum_over_processes
 from pretune.training.losses import count_right, sum_cross_entropy
 from pretune.training.optimizers import build_optimizer
 from pretune.training.regularizers import Regularization
 from pretune.training.rounding import RoundedUpdates
 from pretune.training.schedules import factor_at
-from pretune.training.steps import MicroBatch, StepBatch
+from pretune.training.steps import MicroBatch, StepBatch, cut_micro_batch, row_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+ONE_ROW = "lower stage.max_length, set trainer.activation_checkpointing=true, or use a device with more memory"
+"""What helps where one row of a training is too much."""
 
 FLUSH_STEPS = 10
 """Steps between transfers of logged values from the device: a transfer each step would wait for the device."""
@@ -71,6 +77,8 @@ class CausalLanguageModeling(pl.LightningModule):
         self.regularization = regularization or Regularization()
         self.total_steps = total_steps
         self.step = first_step
+        self.row_limit: int | None = None
+        """Rows per forward pass since memory ran out with more; ``None``: it did not."""
         self.history: list[dict[str, float]] = []
         self.validation_losses: list[float] = []
         # Sums, over all processes: MeanMetric leaves NaN out by default, and without that strategy ignores its weights.
@@ -112,11 +120,11 @@ class CausalLanguageModeling(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
-        losses = self.accumulate(batch)
+        losses = self.accumulate_within_memory(batch)
         if self.regularization.ascend():
             torch.clear_autocast_cache()  # or the second pass would compute with the weights of the first
             optimizer.zero_grad(set_to_none=True)
-            self.accumulate(batch)
+            self.accumulate_within_memory(batch)
             self.regularization.descend()
         self.regularization.add_gradient()
         norm = self.clip_gradient_norm()
@@ -132,6 +140,38 @@ class CausalLanguageModeling(pl.LightningModule):
         if self.step % FLUSH_STEPS == 0 or self.step == self.total_steps:
             self.flush_history()
 
+    def accumulate_within_memory(self, batch: StepBatch) -> torch.Tensor:
+        """As :meth:`accumulate`, with half as many rows per forward pass as often as memory runs out, from now on.
+
+        The sums over a step do not depend on that. Raises :class:`~pretune.errors.TooLargeForMemory` when a single
+        row is too much.
+        """
+        while True:
+            try:
+                return self.accumulate(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                largest = self.pick_largest(batch)
+                if row_count(largest) == 1:
+                    raise too_large(largest["input_ids"].numel(), ONE_ROW) from error
+            # outside of the except clause, where the traceback still holds the tensors of the failed pass
+            self.row_limit = -(-row_count(largest) // 2)
+            self.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            log.warning("out of memory: going on with %d rows per forward pass", self.row_limit)
+
+    def pick_largest(self, batch: StepBatch) -> MicroBatch:
+        """The micro-batch with the most rows that this process computes in a step."""
+        parts = (part for part in (batch, batch.replay) if part)
+        return max((piece for part in parts for piece in self.pieces(part)), key=row_count)
+
+    def pieces(self, batch: StepBatch) -> Iterator[MicroBatch]:
+        """The micro-batches of a step, cut to what fits into memory."""
+        for micro_batch in batch.micro_batches:
+            yield from cut_micro_batch(micro_batch, self.row_limit or row_count(micro_batch))
+
     def accumulate(self, batch: StepBatch) -> torch.Tensor:
         """Add the gradients of a step, summed over all processes; return the mean losses of rows and replayed text [2].
 
@@ -141,7 +181,7 @@ class CausalLanguageModeling(pl.LightningModule):
         share = self.regularization.replay_share if batch.replay else 0.0
         losses = torch.zeros(2, device=self.device)
         for index, (part, weight) in enumerate(((batch, 1.0 - share), (batch.replay, share))):
-            for micro_batch in part.micro_batches if part else ():
+            for micro_batch in self.pieces(part) if part else ():
                 assert part is not None
                 loss = self.sum_loss(micro_batch) / part.tokens
                 self.manual_backward(loss * weight if share else loss)
@@ -218,10 +258,22 @@ class CausalLanguageModeling(pl.LightningModule):
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add one batch to the validation loss and to the share of tokens the model would have chosen itself."""
-        for micro_batch in batch.micro_batches:
-            tokens = micro_batch["targets"].numel()
-            if tokens:
-                loss, right = count_right(self.model, micro_batch, plain_head=self.plain_head)
+        waiting = [micro_batch for micro_batch in self.pieces(batch) if micro_batch["targets"].numel()]
+        while waiting:
+            micro_batch, measured = waiting.pop(0), None
+            tokens, rows = micro_batch["targets"].numel(), row_count(micro_batch)
+            try:
+                measured = count_right(self.model, micro_batch, plain_head=self.plain_head)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise too_large(micro_batch["input_ids"].numel(), ONE_ROW) from error
+            if measured is None:
+                log.warning("out of memory with %d rows in validation: going on with half as many", rows)
+                waiting[:0] = cut_micro_batch(micro_batch, -(-rows // 2))
+            else:
+                loss, right = measured
                 for name, value in (("loss", loss), ("right", right), ("tokens", float(tokens))):
                     self.validation_sums[name].update(value)
 

@@ -167,7 +167,7 @@ class StepCheckpoint(pl.Callback):
     def save(self, module: CausalLanguageModeling) -> None:
         """Save now."""
         self._last = time.monotonic()
-        state = capture_state(module, micro_batch=self.micro_batch, packed=self.packed)
+        state = capture_state(module, micro_batch=module.row_limit or self.micro_batch, packed=self.packed)
         needed = sum(tensor.numel() * tensor.element_size() for tensor in state.model.values()) * 3  # and two moments
         if is_first_process() and make_room(self.path, needed=needed, limit=self.gigabytes):
             save_state(self.path, state)

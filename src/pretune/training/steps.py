@@ -129,6 +129,44 @@ def make_step(
     )
 
 
+def row_count(micro: MicroBatch) -> int:
+    """Rows of a micro-batch, padded or packed."""
+    return len(micro["lengths"]) if "lengths" in micro else len(micro["input_ids"])
+
+
+def cut_micro_batch(micro: MicroBatch, limit: int) -> Iterator[MicroBatch]:
+    """The same rows in micro-batches of at most ``limit`` rows."""
+    count = row_count(micro)
+    if count <= limit:
+        yield micro
+        return
+    for first in range(0, count, limit):
+        yield _cut_packed(micro, first, limit) if "lengths" in micro else _cut_padded(micro, first, limit)
+
+
+def _cut_padded(micro: MicroBatch, first: int, limit: int) -> MicroBatch:
+    ids = micro["input_ids"][first : first + limit]
+    wanted = (micro["rows"] >= first) & (micro["rows"] < first + limit)
+    found = {name: micro[name][wanted] for name in ("rows", "columns", "targets")}
+    return {"input_ids": ids, **found, "rows": found["rows"] - first}
+
+
+def _cut_packed(micro: MicroBatch, first: int, limit: int) -> MicroBatch:
+    lengths = micro["lengths"][first : first + limit]
+    begin = sum(micro["lengths"][:first])
+    end = begin + sum(lengths)
+    wanted = (micro["columns"] >= begin) & (micro["columns"] < end)
+    found = {name: micro[name][wanted] for name in ("rows", "columns", "targets")}
+    return {
+        "input_ids": micro["input_ids"][:, begin:end],
+        "position_ids": micro["position_ids"][:, begin:end],
+        "lengths": lengths,
+        "offsets": micro["offsets"][first : first + len(lengths) + 1] - begin,
+        **found,
+        "columns": found["columns"] - begin,
+    }
+
+
 def collate(rows: Sequence[Encoded], *, pad_id: int) -> MicroBatch:
     """Pad rows on the right and list their supervised positions.
 
