@@ -3,8 +3,9 @@
     python benchmarks/many_cells.py [cells] [folder]
 
 Publishes simulated evaluations (16 rows of metrics, 100 items each; no results) and prints the seconds of
-``pretune.results.load`` from the files of the runs and from the compacted file, of the compaction, and the milliseconds
-that the look at one finished cell takes, checksums included. The folder is used again where it holds the cells already.
+``pretune.results.load`` from the files of the runs alone, from the compacted file, and with a tenth of the cells newer
+than that (commands write it anew before there are more); of the compaction; and the milliseconds that the look at one
+finished cell takes, checksums included. The folder is used again where it holds the cells already.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pretune.results
 from pretune.results.store import Record, Study
 
 LIMITS = {"load": 10.0, "look": 1e-3}
-"""Seconds that reading the table, and looking at one cell, may take with 20,000 cells."""
+"""Seconds that reading the table as commands leave it, and looking at one cell, may take with 20,000 cells."""
 
 
 def make_record(number: int) -> Record:
@@ -80,14 +81,21 @@ def main() -> None:
         writing, _ = timed(lambda: pretune.results.compact(root))
         together, again = timed(lambda: pretune.results.load(root))
         assert table.equals(again)
+        for number in range(0, cells, 10):
+            os.utime(root / "runs" / make_record(number).run_id / "metrics.parquet")
+        mixed, again = timed(lambda: pretune.results.load(root))
+        assert table.equals(again)
         study, keys = Study(root), [make_record(number).request_key for number in range(cells)]
         first, found = timed(lambda: [study.find_finished(key) for key in keys])
         assert None not in found
         second, _ = timed(lambda: [study.find_finished(key) for key in keys])
     print(f"{cells:,} cells, {len(table):,} rows")
-    print(f"load: {apart:.1f} s from their own files, {together:.2f} s after compaction (which took {writing:.1f} s)")
+    print(
+        f"load: {apart:.1f} s from their own files; {together:.2f} s after compaction (which took {writing:.1f} s), "
+        f"{mixed:.1f} s with a tenth of the cells newer"
+    )
     print(f"look at a finished cell: {first / cells * 1e3:.3f} ms the first time, {second / cells * 1e3:.3f} ms again")
-    if max(apart, together) > LIMITS["load"] or first / cells > LIMITS["look"]:
+    if max(mixed, together) > LIMITS["load"] or first / cells > LIMITS["look"]:
         sys.exit("slower than promised")
 
 

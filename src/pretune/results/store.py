@@ -138,7 +138,8 @@ class Study:
         try:
             (folder / "config.yaml").write_text(dump_yaml(record.config))
             frame = metrics_frame({"run_id": record.run_id, "kind": record.kind, **row} for row in record.metrics)
-            frame.to_parquet(folder / "metrics.parquet", index=False)
+            # without what speeds up large files: a study has thousands of these, and reads them whole
+            frame.to_parquet(folder / "metrics.parquet", index=False, use_dictionary=False, write_statistics=False)
             write_items(folder / ITEMS, record.run_id, record.items)
             if model is not None:
                 os.replace(model, folder / "model")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
-
-PARALLEL = 4
-"""Files of metrics read at the same time."""
 
 
 def load(study_dir: str | Path) -> pd.DataFrame:
@@ -111,13 +107,12 @@ class _Collection:
             parts.append(self.kept.table.filter(chosen))
             self.read |= {name: self.kept.stamps[name] for name in kept}
         others = [name for name in self.stamps if not self._is_kept(name)]
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            for name, table in zip(others, pool.map(self._read, others), strict=True):
-                stamp = self.stamps[name]
-                if table is not None and stamp is not None:
-                    self.read[name] = stamp
-                    names = pa.array([name] * table.num_rows, type=pa.large_string())
-                    parts.append(table.append_column(FOLDER, names))
+        for name in others:  # threads would not help: most of it is Python's and metadata
+            table, stamp = self._read(name), self.stamps[name]
+            if table is not None and stamp is not None:
+                self.read[name] = stamp
+                names = pa.array([name] * table.num_rows, type=pa.large_string())
+                parts.append(table.append_column(FOLDER, names))
         if not parts:
             return None
         whole = pa.concat_tables(parts)
