@@ -123,7 +123,9 @@ def evaluate_examples(
         )
         check_finite(task, examples, [score.sum for score in scores])
         if task.answer == "generation":
-            encoded, answers = decode_prompts(model, encoder, prompts, task.max_new_tokens, batch_rows, shrunk, on_progress)
+            encoded, answers = decode_prompts(
+                model, encoder, prompts, task.max_new_tokens, batch_rows, shrunk, on_progress
+            )
             result = assess_generation(task, examples, prompts, scores, answers, bootstrap)
             cut = [max(score.cut, row.cut) for score, row in zip(scores, encoded, strict=True)]
         else:

@@ -22,9 +22,9 @@ from pretune.modeling import (
     has_plain_head,
     input_device,
     is_out_of_memory,
-    too_large,
     relative_difference,
     text_config,
+    too_large,
 )
 
 logger = logging.getLogger(__name__)
