@@ -63,11 +63,12 @@ class Place:
 
     def runs(self, pattern: str = "*") -> list[Path]:
         """Folders of finished runs."""
-        return sorted(path.parent for path in (self.study / "runs").glob(f"{pattern}/run.json"))
+        found = (path.parent for path in (self.study / "runs").glob(f"{pattern}/run.json"))
+        return sorted(folder for folder in found if not folder.name.startswith("."))  # those are being written
 
     def failures(self) -> list[Path]:
         """Failure records."""
-        return sorted((self.study / "runs").glob("*/failure.json"))
+        return sorted((self.study / "runs").glob("[!.]*/failure.json"))
 
 
 def make_place(folder: Path, cache: Path, *, copy_of: Path | None = None) -> Place:
