@@ -41,6 +41,7 @@ def test_command_composes_and_is_valid(page, command):
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    from pretune.config.axes import quote_axes
     from pretune.config.diagnosis import compose, single_values
     from pretune.config.schema import SCRIPTS as CLASSES
     from pretune.config.schema import freeze, register
@@ -53,7 +54,7 @@ def test_command_composes_and_is_valid(page, command):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
-        axes = [single_values(override) for override in parser.parse_overrides(overrides)]
+        axes = [single_values(override) for override in parser.parse_overrides(quote_axes(overrides))]
         for index in range(max(map(len, axes), default=1)):
             point = [values[index % len(values)] for values in axes]
             config = freeze(CLASSES[script], compose(script, loader, point))

@@ -98,7 +98,7 @@ def sound_config(script: str, words: str, loader: Any) -> Any:
     return config
 
 
-GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "experiment"}
+GROUPS = {"format", "stage", "optimizer", "regularizer", "trainer", "logger", "experiment", "search"}
 
 
 CONVERSATIONS = {"stage=instruct", "experiment=amuro_char_tulu", "experiment=springer_instruct"}

@@ -138,6 +138,11 @@ NO_SCIENCE_OF_TRAINING = {
     "task.path",
     "task.scorer",
     "regularizer.text",  # the rows it names are: see below
+    "search.lr",
+    "search.name",
+    "search.seed",
+    "search.startup",
+    "search.trials",
     "select",
     "trainer.accelerator",
     "trainer.activation_checkpointing",

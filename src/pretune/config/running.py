@@ -127,6 +127,26 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search:
+    """How learning rates are searched."""
+
+    name: str = option(
+        "none",
+        help="optuna: rates are proposed for each checkpoint and task by what held-out rows said of earlier ones",
+        choices=("none", "optuna"),
+        scientific=False,
+    )
+    trials: int = option(8, help="learning rates tried at each point of the sweep", minimum=1, scientific=False)
+    lr: tuple[float, ...] = option(
+        (1e-6, 1e-3), help="lowest and highest rate; proposed on a logarithmic scale", above=0, scientific=False
+    )
+    startup: int = option(
+        4, help="trials that cover the range evenly, before the sampler learns from them", minimum=1, scientific=False
+    )
+    seed: int = option(0, help="seed of the sampler", minimum=0, scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Swept(Common):
     """Keys of the scripts that are swept (``-m``)."""
 
@@ -165,6 +185,7 @@ class TrainConfig(Swept):
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     mode: str = option("run", help="run: compute the cells; others show or fetch", choices=MODES, scientific=False)
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)
+    search: Search = option(factory=Search, help="search for learning rates")
     select: str | None = option(
         None,
         help="mark the best learning rate per checkpoint and task: in_domain, on held-out rows of the training task",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pretune.config.probing import LAYER, TENSORS, ProbeConfig
-from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
+from pretune.config.running import EvaluateConfig, ReportConfig, Search, TrainConfig
 from pretune.config.schema import walk
 from pretune.config.science import GENERATE, HELD_OUT, Checkpoint, Recipe, Regularizer, Stage, Task
 from pretune.config.sharing import check_strategy
@@ -300,6 +300,11 @@ def _check_splits(task: Task) -> Iterable[Problem]:
             )
 
 
+def _check_search(search: Search) -> Iterable[Problem]:
+    if len(search.lr) != 2 or not search.lr[0] < search.lr[1]:
+        yield Problem(key="search.lr", value=list(search.lr), message="must be two rates, the lower one first")
+
+
 def _check_train(config: TrainConfig) -> Iterable[Problem]:
     if config.stage.name == "pretrain":
         if config.checkpoint.source != "ladder":
@@ -312,6 +317,7 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
         return
     yield from _check_schedule(config.stage, "stage")
     yield from _check_regularizer(config.regularizer)
+    yield from _check_search(config.search)
     if config.task.train_split is None:
         yield Problem(key="task", value=config.task.name, message="has no training split; it can only be evaluated")
     chats = config.task.answer == "chat"

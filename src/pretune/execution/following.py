@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pretune.execution.grid import Grid, describe_job, write_chunk
 from pretune.execution.jobs import Job
 from pretune.execution.launched import Returned, Task
 from pretune.execution.launchers import ChunkLauncher, launch_folder
-from pretune.execution.outcomes import DONE, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
+from pretune.execution.outcomes import BLOCKED, DONE, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
 from pretune.results.identity import make_run_id
 from pretune.results.store import Study
 
@@ -57,7 +58,11 @@ def read_seconds(study: Study, run_id: str) -> float:
 
 def read_outcome(cells: JobCells, study: Study, missing_before: Collection[str]) -> JobOutcome:
     """What became of a job, as the study has it."""
-    return describe_job(cells, [read_cell(cell, study, missing_before) for cell in cells.all()])
+    outcomes = [read_cell(cell, study, missing_before) for cell in cells.all()]
+    if any(outcome.kind == "train" and outcome.status == FAILED for outcome in outcomes):
+        blocked = ("tuned", MISSING)
+        outcomes = [replace(o, status=BLOCKED) if (o.state, o.status) == blocked else o for o in outcomes]
+    return describe_job(cells, outcomes)
 
 
 class Follower:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pretune.execution.keeping import drop_unselected
 from pretune.execution.listing import show_checkpoints
 from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
 from pretune.execution.pretraining import build_ladders, check_overrides
+from pretune.execution.searching import is_search, search_rates
 from pretune.execution.selecting import select
 from pretune.execution.verifying import verify_jobs
 from pretune.results.identity import digest
@@ -82,24 +83,6 @@ class Session:
         if not jobs:
             raise UsageError("the sweep has no cells: one of its axes has no value, or only=… leaves none")
         self.grid: Grid = plan_grid(jobs)
-
-    @classmethod
-    def open(
-        cls, configs: Sequence[TrainConfig | EvaluateConfig | ProbeConfig], points: Sequence[Point], library: Library
-    ) -> Session:
-        """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
-        jobs: list[Job] = []
-        for config, point in zip(configs, points, strict=True):
-            if isinstance(config, ProbeConfig):
-                jobs += expand_steps(complete_probe_jobs(config, library, point.overrides))
-                continue
-            if isinstance(config, TrainConfig):
-                job = complete_train_job(config, library, point.overrides)
-            else:
-                check_evaluate_overrides(config, point.overrides)
-                job = complete_evaluate_job(config, library, point.overrides)
-            jobs += expand_steps(expand_runs(job))
-        return cls(jobs)
 
     @property
     def study_root(self) -> Path:
@@ -157,13 +140,22 @@ class Session:
             return self.conclude(describe_finished(self.grid))
         tracker = self.open_tracker()
         try:
-            with ProgressDisplay(make_console(stderr=True), missing=missing) as display:
-                outcomes = run_grid(self.grid, display, tracker)
+            outcomes = self.execute(tracker)
             self.select()
             drop_unselected(self.grid.study, self.grid.jobs)
             return self.conclude(outcomes, tracker)
         finally:
             tracker.close()
+
+    def execute(self, tracker: Tracker | None = None) -> list[JobOutcome]:
+        """Run what is missing in this process."""
+        own = tracker or self.open_tracker()
+        try:
+            with ProgressDisplay(make_console(stderr=True), missing=self.grid.missing()) as display:
+                return run_grid(self.grid, display, own)
+        finally:
+            if tracker is None:
+                own.close()
 
     def select(self) -> None:
         """Mark the best learning rates (``select=in_domain``) and show both views of them."""
@@ -253,6 +245,24 @@ class Session:
         run.finish()
 
 
+def complete_jobs(
+    configs: Sequence[TrainConfig | EvaluateConfig | ProbeConfig], points: Sequence[Point], library: Library
+) -> list[Job]:
+    """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
+    jobs: list[Job] = []
+    for config, point in zip(configs, points, strict=True):
+        if isinstance(config, ProbeConfig):
+            jobs += expand_steps(complete_probe_jobs(config, library, point.overrides))
+            continue
+        if isinstance(config, TrainConfig):
+            job = complete_train_job(config, library, point.overrides)
+        else:
+            check_evaluate_overrides(config, point.overrides)
+            job = complete_evaluate_job(config, library, point.overrides)
+        jobs += expand_steps(expand_runs(job))
+    return jobs
+
+
 def run_points(script: str, points: Sequence[Point], library: Library) -> int:
     """Run all points in this process; return the exit status."""
     configs = check_points(script, points)
@@ -263,7 +273,17 @@ def run_points(script: str, points: Sequence[Point], library: Library) -> int:
         return show_checkpoints(configs)
     if pretrains(configs, points):
         return build_ladders(configs)
-    return Session.open(configs, points, library).run()
+    jobs = complete_jobs(configs, points, library)
+    if is_search(jobs):
+        return search(jobs, lambda trials: Session(trials).execute(), together=False)
+    return Session(jobs).run()
+
+
+def search(jobs: Sequence[Job], execute: Callable[[Sequence[Job]], object], *, together: bool) -> int:
+    """Search learning rates, show the summary of all trials, return the exit status."""
+    trials, missing = search_rates(jobs, execute, together=together)
+    session = Session(trials)
+    return session.run() if session.shows_only() or not missing else session.collect((), missing)
 
 
 def describe_finished(grid: Grid) -> list[JobOutcome]:
@@ -283,13 +303,7 @@ def describe_finished(grid: Grid) -> list[JobOutcome]:
 
 def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Run jobs in a launcher's worker; return their outcomes as plain data."""
-    session = Session(jobs)
-    tracker = session.open_tracker()
-    try:
-        with ProgressDisplay(make_console(stderr=True), missing=session.grid.missing()) as display:
-            outcomes = run_grid(session.grid, display, tracker)
-    finally:
-        tracker.close()
+    outcomes = Session(jobs).execute()
     return [dataclasses.asdict(outcome) for outcome in outcomes]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -21,6 +21,9 @@ from pretune.errors import UsageError
 from pretune.execution.jobs import Job, with_group
 from pretune.execution.launchers import ChunkLauncher
 from pretune.results.identity import digest
+
+if TYPE_CHECKING:
+    from pretune.execution.session import Session
 
 SERIAL_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
@@ -61,10 +64,11 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return the exit status."""
-        from pretune.execution.following import launch_chunks, missing_keys
+        from pretune.execution.following import missing_keys
         from pretune.execution.listing import show_checkpoints
         from pretune.execution.pretraining import build_ladders
-        from pretune.execution.session import Session, check_points, lists_checkpoints, pretrains
+        from pretune.execution.searching import is_search
+        from pretune.execution.session import Session, check_points, complete_jobs, lists_checkpoints, pretrains, search
 
         script = str(self._config.hydra.job.config_name)
         loader = self._context.config_loader
@@ -74,21 +78,29 @@ class GridSweeper(Sweeper):
             return finish(show_checkpoints(configs))
         if pretrains(configs, points):
             return finish(build_ladders(configs))
-        session = Session.open(configs, points, Library(loader))
-        if session.shows_only():
+        jobs = complete_jobs(configs, points, Library(loader))
+        if is_search(jobs):
+            return finish(search(jobs, lambda trials: self._launch(Session(trials)), together=not self._is_serial()))
+        session = Session(jobs)
+        missing = missing_keys(session.grid)
+        if session.shows_only() or not missing or (self._is_serial() and len(self._split(session.grid_jobs())) == 1):
             return finish(session.run())
+        return finish(session.collect(self._launch(session), missing))
+
+    def _launch(self, session: Session) -> list[Any]:
+        """Let the launcher run what is missing; return what came back."""
+        from pretune.execution.following import launch_chunks
+
         launcher = self._make_launcher()
         wanted = launcher.wanted_chunks() if isinstance(launcher, ChunkLauncher) else 1
         chunks = [[with_group(job, session.grid.group) for job in c] for c in self._split(session.grid_jobs(), wanted)]
-        if session.grid.missing() == 0 or (self._is_serial() and len(chunks) == 1):
-            return finish(session.run())
-        missing = missing_keys(session.grid)
         if isinstance(launcher, ChunkLauncher):
-            return finish(session.collect(launch_chunks(launcher, session.grid, chunks), missing))
+            return [*launch_chunks(launcher, session.grid, chunks)]
+        if self._is_serial() and len(chunks) == 1:
+            return [session.execute()]
         paths = [self._write(session.study_root, chunk) for chunk in chunks]
         batch = [[*chunk[0].overrides, f"chunk={path}"] for chunk, path in zip(chunks, paths, strict=True)]
-        returns = launcher.launch(batch, initial_job_idx=0)
-        return finish(session.collect([read_return(job_return) for job_return in returns], missing))
+        return [read_return(job_return) for job_return in launcher.launch(batch, initial_job_idx=0)]
 
     def _is_serial(self) -> bool:
         return str(self._config.hydra.launcher.get("_target_")) == SERIAL_LAUNCHER
