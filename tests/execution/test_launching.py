@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from pretune.execution.launched import STOP_FILE, Returned, Task, work
 from pretune.execution.launchers import ChunkLauncher, Workers, share_of_cores, visible_devices
 from pretune.execution.outcomes import DONE, MISSING
 from pretune.execution.sweeping import cut
+from support.configs import CONF
 from support.jobs import make_job
 
 
@@ -142,14 +144,53 @@ def test_a_time_limit_shorter_than_its_warning_is_refused() -> None:
         submission.SlurmLocal(**{**LOCAL, "timeout_min": 0.1})  # type: ignore[arg-type]
 
 
-def test_a_missing_engine_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_engine_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (submission, ray_tasks):
         monkeypatch.setattr(module, "can_import", lambda name: False)
-    task = Task(chunk=tmp_path, folder=tmp_path, number=0, cwd=tmp_path)
-    with pytest.raises(UsageError, match=r"pip install 'pretune\[cluster\]'"):
-        next(submission.SlurmLocal(**LOCAL).run([task], places=1))  # type: ignore[arg-type]
+    for make in (lambda: submission.SlurmLocal(**LOCAL), slurm):  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"pip install 'pretune\[cluster\]'"):
+            make().check()
     with pytest.raises(UsageError, match=r"pip install 'pretune\[ray\]'"):
-        ray_tasks.RayCluster(address=None, num_cpus=1, num_gpus=0, retries=0, init={}).places()
+        ray_tasks.RayCluster(address=None, num_cpus=1, num_gpus=0, retries=0, init={}).check()
+
+
+def slurm(**changes: Any) -> submission.Slurm:
+    """The launcher as its preset has it, with changes."""
+    preset = yaml.safe_load((CONF / "hydra" / "launcher" / "slurm.yaml").read_text())
+    del preset["_target_"]
+    return submission.Slurm(**{**preset, **changes})
+
+
+def test_a_machine_without_slurm_is_told_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UsageError, match="srun was not found"):
+        slurm().check()
+
+
+def test_what_slurm_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    launcher = slurm(
+        partition="gpu",
+        mem_gb=96,
+        timeout_min=90.5,
+        setup_lines=["export A=1"],
+        additional_parameters={"reservation": "r"},
+    )
+    launcher.check()
+    executor = launcher.make_executor(str(tmp_path / "jobs"), 3)
+    text = executor._make_submission_file_text("COMMAND", "id")
+    for line in (
+        "partition=gpu", "mem=98304MB", "time=91", "gpus-per-node=1", "cpus-per-task=8", "reservation=r",
+        "signal=USR2@120", "job-name=pretune",
+    ):  # fmt: skip
+        assert f"#SBATCH --{line}\n" in text
+    assert "\nexport A=1\n" in text
+    assert "account" not in text
+    assert launcher.wanted_chunks() == 1
+    assert executor.parameters["array_parallelism"] == 3
 
 
 def test_a_launcher_under_another_sweeper_is_refused() -> None:

@@ -52,6 +52,9 @@ class ChunkLauncher(Launcher):
         """Refused: Hydra's own sweepers have no chunks."""
         raise UsageError(f"hydra/launcher={self.name}: works with hydra/sweeper=pretune (the default) only")
 
+    def check(self) -> None:
+        """Raise :class:`UsageError` when what the launcher needs is not there; called before anything is written."""
+
     @abstractmethod
     def places(self) -> int:
         """Number of chunks that can be worked on at once."""

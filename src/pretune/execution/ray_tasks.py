@@ -48,6 +48,10 @@ class RayCluster(ChunkLauncher):
                 raise UsageError(f"hydra.launcher.address={self.address}: {error}") from None
         return ray
 
+    def check(self) -> None:
+        """Refuse when there is no Ray, no cluster, or no room in it for a chunk."""
+        self.places()
+
     def places(self) -> int:
         """As many chunks as the cluster has room for now."""
         resources = self.connect().cluster_resources()

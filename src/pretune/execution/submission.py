@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import shutil
 import signal
 import sys
 import time
@@ -90,6 +91,13 @@ class Submitit(ChunkLauncher):
         self.at_once, self.timeout_min, self.signal_delay_s = at_once, timeout_min, signal_delay_s
         self.requeues, self.resubmit = requeues, resubmit
 
+    def check(self) -> None:
+        """Refuse when submitit is not installed."""
+        if not can_import("submitit"):
+            raise UsageError(
+                f"hydra/launcher={self.name}: needs submitit, which is not installed: pip install 'pretune[cluster]'"
+            )
+
     def places(self) -> int:
         """Jobs at the same time."""
         return self.at_once
@@ -112,10 +120,6 @@ class Submitit(ChunkLauncher):
 
     def run(self, tasks: Sequence[Task], *, places: int) -> Generator[Returned | None, None, None]:
         """Submit the tasks and watch their jobs."""
-        if not can_import("submitit"):
-            raise UsageError(
-                f"hydra/launcher={self.name}: needs submitit, which is not installed: pip install 'pretune[cluster]'"
-            )
         folder, by_number = tasks[0].folder, {task.number: task for task in tasks}
         executor = self.make_executor(str(folder / "jobs"), places)
         call = self.make_call(str(folder), places)
@@ -245,6 +249,15 @@ class Slurm(Submitit):
             "additional_parameters": dict(additional_parameters) or None,
         }
 
+    def check(self) -> None:
+        """Refuse where there is no SLURM."""
+        super().check()
+        if shutil.which("srun") is None:
+            raise UsageError(
+                f"hydra/launcher={self.name}: there is no SLURM here (srun was not found); "
+                "hydra/launcher=slurm_local takes the same path on this machine"
+            )
+
     def wanted_chunks(self) -> int:
         """Not more chunks than checkpoints: each job loads few of them."""
         return 1
@@ -253,13 +266,7 @@ class Slurm(Submitit):
         """Submitit's executor for SLURM."""
         from submitit import SlurmExecutor
 
-        try:
-            executor = SlurmExecutor(folder, max_num_timeout=self.requeues)
-        except RuntimeError:
-            raise UsageError(
-                f"hydra/launcher={self.name}: there is no SLURM here (srun was not found); "
-                "hydra/launcher=slurm_local takes the same path on this machine"
-            ) from None
+        executor = SlurmExecutor(folder, max_num_timeout=self.requeues)
         executor.update_parameters(
             job_name="pretune",
             time=math.ceil(self.timeout_min),

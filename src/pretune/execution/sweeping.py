@@ -91,8 +91,10 @@ class GridSweeper(Sweeper):
         """Let the launcher run what is missing; return what came back."""
         from pretune.execution.following import launch_chunks
 
-        launcher = self._make_launcher()
-        wanted = launcher.wanted_chunks() if isinstance(launcher, ChunkLauncher) else 1
+        launcher, wanted = self._make_launcher(), 1
+        if isinstance(launcher, ChunkLauncher):
+            launcher.check()
+            wanted = launcher.wanted_chunks()
         chunks = [[with_group(job, session.grid.group) for job in c] for c in self._split(session.grid_jobs(), wanted)]
         if isinstance(launcher, ChunkLauncher):
             return [*launch_chunks(launcher, session.grid, chunks)]
