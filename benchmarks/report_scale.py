@@ -4,7 +4,7 @@
 
 The table has five trained tasks with twins, three formats, two learning rates and as many checkpoints and seeds as the
 number of rows needs: simulated curves, no results. Prints the seconds of ``write_report``, the peak memory of the
-process and the size of the page. On a two-core CPU machine (28 November 2026) 100,000 rows took 23.5 s and 701 MiB.
+process and the size of the page; docs/performance.md has what was measured.
 """
 
 from __future__ import annotations

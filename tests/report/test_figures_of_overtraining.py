@@ -176,6 +176,18 @@ def test_arms_are_drawn_about_the_reference_with_intervals_both_ways(figures):
             assert point.low < point.value < point.high
 
 
+def test_arms_without_a_text_are_compared_by_their_score_alone():
+    rows = _planted()
+    rows = rows[~(rows["eval_task"] == "pico/text").fillna(False)]
+    _, sections = draw_report(analyse(rows, {}))
+    drawn = {figure.name: figure.chart for section in sections for figure in section.figures}
+    chart = drawn["arms-pico-nli"]
+    assert isinstance(chart, Dots)
+    assert chart.rows == ("lr 1e-2", "lr 1e-3", "lr 1e-4")
+    assert [point.value for point in chart.curves[0].points] == pytest.approx([-8, -4, 0], abs=0.01)
+    assert "the reference" in chart.curves[0].points[-1].hover
+
+
 def test_predictors_stand_beside_their_baselines(figures):
     chart = figures["prediction-regret-earlier"].chart
     assert isinstance(chart, Dots)
@@ -201,6 +213,23 @@ def test_flagged_scores_stand_beside_what_is_expected(figures):
 def test_probes_that_are_no_damage_have_figures_of_their_own(figures):
     panel = _panel(figures, "probe-sharpness-top-eigenvalue-pico-text-base")
     assert [point.value for point in panel.curves[0].points] == pytest.approx(np.arange(1.0, 9.0))
+
+
+def test_wordings_that_a_probe_scored_are_curves_of_their_own_and_no_seeds():
+    shared = {"kind": "probe", "probe": "format", "probe_variant": "format", "magnitude": None, "metric": "accuracy"}
+    rows = [measurement(**shared, step=step, eval_format=name, value=0.5 + 0.1 * number)
+            for step in (1, 2) for number, name in enumerate(("default", "io"))]  # fmt: skip
+    rows += [measurement(**(shared | {"metric": "accuracy_spread", "probe_variant": "all"}), step=step,
+                         eval_format=None, value=0.1) for step in (1, 2)]  # fmt: skip
+    results = analyse(tabulate(rows), {})
+    scores = results.curves[results.curves["metric"] == "accuracy"]
+    assert set(scores["probe_variant"]) == {"format: default", "format: io"}
+    assert (scores["seeds"] == 1).all()
+    _, sections = draw_report(results)
+    drawn = {figure.name: figure.chart for section in sections for figure in section.figures}
+    spread = drawn["probe-format-accuracy-spread-pico-nli-base"]
+    assert isinstance(spread, Panel)
+    assert [point.value for point in spread.curves[0].points] == pytest.approx([10, 10])
 
 
 def test_every_chart_is_drawn_inside_its_picture(figures):

@@ -24,7 +24,7 @@ PROBES: Mapping[str, str] = {
     "setting": "that rate in words; empty for base weights",
     "eval_task": "what the disturbed model was measured on; null when the probe says nothing about it",
     "probe": "the probe",
-    "probe_variant": "its variant",
+    "probe_variant": "its variant, with the wording of the prompt where it scored several",
     "magnitude": "its size: γ of the noise, bits of a quantisation …",
     "metric": "what was measured",
     "checkpoint": SERIES["checkpoint"],
@@ -56,6 +56,7 @@ def build_probes(rows: pd.DataFrame) -> pd.DataFrame:
         return build_frame([], PROBES)
     probes["annealed"] = name_annealing(probes["annealed"])
     probes["state"] = probes["state"].fillna("base")
+    probes["probe_variant"] = _name_wordings(probes)
     by = [*WEIGHTS, *PROBE, "metric", "checkpoint"]
     table = average_seeds(probes.assign(seed=range(len(probes))), by).rename(columns={"sd": "seed_sd"})
     places = order_checkpoints(rows).drop(columns=["label", "annealed"])
@@ -64,6 +65,14 @@ def build_probes(rows: pd.DataFrame) -> pd.DataFrame:
     less = table["metric"].map(prefers_less).astype(bool)
     table["good"] = np.where(less, -table["value"], table["value"])
     return build_frame(table.sort_values([*by[:-1], "position"], kind="stable", ignore_index=True), PROBES)
+
+
+def _name_wordings(probes: pd.DataFrame) -> pd.Series:
+    """Return the variant, with the wording of the prompt where one probe scored several: they are no seeds."""
+    keys = [*WEIGHTS, *PROBE, "metric", "checkpoint"]
+    several = probes.groupby(keys, dropna=False)["eval_format"].transform("nunique") > 1
+    named = probes["probe_variant"].fillna("").astype("string") + ": " + probes["eval_format"].astype("string")
+    return probes["probe_variant"].where(~several, named.str.removeprefix(": "))
 
 
 def prefers_less(metric: object) -> bool:

@@ -17,8 +17,10 @@ Primary = Mapping[str, tuple[str, str]]
 
 LOSSES = frozenset({"loss", "loss_per_byte", "perplexity", "target_loss", "train_loss", "validation_loss"})
 SHARES = frozenset({"accuracy", "rouge_l", "exact_match"})
-SHARES_OF_PROBES = frozenset({"probe_accuracy", *(f"{name}_drop" for name in SHARES)})
-"""What probes report on the same scale: shares, and drops of shares."""
+SHARES_OF_PROBES = frozenset({"probe_accuracy", *(
+    f"{name}_{kind}" for name in SHARES for kind in ("drop", "spread", "spread_by_chance")
+)})  # fmt: skip
+"""What probes report on the same scale: shares, drops and spreads of shares."""
 
 TEXT_METRICS = ("loss", "loss_per_byte", "perplexity")
 """Metrics of running text, in order of preference."""
@@ -39,6 +41,8 @@ LABELS: Mapping[str, str] = {
     "accuracy_drop": "fall of the accuracy, points",
     "rouge_l_drop": "fall of ROUGE-L × 100",
     "exact_match_drop": "fall of exact match, points",
+    "accuracy_spread": "spread of the accuracy over wordings, points",
+    "accuracy_spread_by_chance": "spread by chance alone, points",
     "probe_accuracy": "accuracy of a linear probe, %",
 }
 

@@ -23,7 +23,7 @@ noise); ``p``; ``count``; ``large`` (steps, tokens); ``rate``; ``number`` (three
 ``points`` (of shares, from 0 to 1 in the table); ``metric``.
 """
 
-MOST = 200
+MOST = 120
 ASIDE = frozenset({
     "advantage_low", "advantage_high", "axis", "base_p_holm", "base_shape", "best", "error_mean",
     "eval_format", "item_se", "noise", "noise_spread", "p_naive", "pairs", "predictions",

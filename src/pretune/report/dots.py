@@ -14,6 +14,8 @@ from pretune.report.wording import write_number
 
 WIDTH, ROW, TOP, BOTTOM, RIGHT = 470.0, 25.0, 46.0, 46.0, 18.0
 LONGEST = 36
+MOST_ROWS = 16
+"""Rows of one chart; what has no room is in the table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,9 @@ from pretune.analysis.prediction import BETTER, TOO_LITTLE
 from pretune.report.axes import build_value_axis
 from pretune.report.charts import Figure, name_file
 from pretune.report.curves import records, scaled, split_runs
-from pretune.report.dots import Dots
+from pretune.report.dots import MOST_ROWS, Dots
 from pretune.report.panels import Curve, Point
 from pretune.report.wording import is_null, write_number
-
-MOST_ROWS = 16
 
 BASELINES = (("latest", "latest checkpoint", -1), ("perplexity", "lowest perplexity", 2), ("mean", "mean", -2))
 """Ending of the column, name, mark."""

@@ -103,7 +103,7 @@ def draw_inflections(
         if (str(key[0]), str(key[1])) not in covered:
             panels.append((dict(zip(by[:3], key, strict=True)), part.head(0)))
     by = ["family", "eval_task", "metric", "probe", "probe_variant", "state", "train_task", "lr"]
-    noisy = work[work["probe"].notna()]
+    noisy = work[work["probe"].notna() & (work["probe"] != "format").fillna(True)]  # wordings disturb no weights
     panels += [(dict(zip(by, key, strict=True)), part) for key, part in noisy.groupby(by, sort=False, dropna=False)]
     several = curves["family"].nunique() > 1
     return [_draw_inflection(place, part, base, ladders, colours, floors, verdicts, several) for place, part in panels]

@@ -14,7 +14,7 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
 
     Children that are not :class:`Markup` are escaped. Attribute names lose a trailing underscore, inner ones become
     hyphens, except for ``viewBox`` and the like which are written as they are; ``None`` leaves an attribute out;
-    numbers are rounded to two digits.
+    numbers are rounded to a tenth of a unit.
     """
     written = Markup("").join(
         Markup(' {}="{}"').format(Markup(key.rstrip("_").replace("_", "-")), _number(value))
@@ -28,7 +28,7 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
 def _number(value: str | float) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:.2f}".rstrip("0").rstrip(".") if value else "0"
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def path_through(points: list[tuple[float, float]]) -> str:

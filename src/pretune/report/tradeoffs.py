@@ -23,6 +23,7 @@ from pretune.report.curves import (
     scaled,
     split_runs,
 )
+from pretune.report.dots import MOST_ROWS, Dots
 from pretune.report.floors import floor_of_intervals
 from pretune.report.palette import place_on_ramp
 from pretune.report.panels import Curve, Panel, Point
@@ -156,6 +157,42 @@ def draw_arms(mitigation: pd.DataFrame, colours: Colours) -> list[Figure]:
             "mitigation", family if several else "", training, text, "" if values[1] == "unknown" else values[1]
         )
         figures.append(Figure(name=name, chart=panel, data=group, legend=True))
+    return figures
+
+
+def draw_arm_scores(mitigation: pd.DataFrame, colours: Colours) -> list[Figure]:
+    """Draw what each arm costs on the task where no pre-training text was measured, at the last checkpoint."""
+    measured = mitigation.dropna(subset=["score_change"])
+    rows = measured[measured["text"].isna()]
+    figures = []
+    several = rows["family"].nunique() > 1
+    for values, every in rows.groupby(["family", "annealed", "train_task"], sort=False):
+        family, annealed, training = map(str, values)
+        order = every["step"].fillna(-1).astype(float)
+        group = every[order == order.max()].drop_duplicates([*SETTING, "lr"]).head(MOST_ROWS)
+        metric = str(group["metric"].iloc[0])
+        scale, varied = points_per_unit(metric), find_varied(every)
+        points = []
+        for row in sorted(records(group), key=_order):
+            told = [f"lr {write_rate(row['lr'])}", *(str(row[name]) for name in varied if not is_null(row[name]))]
+            value, low, high = (scaled(row[f"score_change{end}"], scale) for end in ("", "_low", "_high"))
+            hover = f"{', '.join(told)}\n{say_place(row)}\n{write_number(value, signed=True)}"
+            points.append(Point(
+                checkpoint=", ".join(told), value=value, low=low, high=high, runs=split_runs(row["runs"]),
+                hover=f"{hover}\nthe reference" if row["is_reference"] else hover,
+            ))  # fmt: skip
+        arms = Curve(name=training, state="tuned", colour=colours.get(training, 0), shape=0, points=tuple(points))
+        ends = collect(group, ("score_change", "score_change_low", "score_change_high"), metric)
+        chart = Dots(
+            title=f"Arms of {training}" + (f" ({family})" if several else ""),
+            subtitle=f"change against the reference, at {group['checkpoint'].iloc[0]}",
+            rows=tuple(dict.fromkeys(point.checkpoint for point in points)),
+            curves=(arms,),
+            axis=build_value_axis(ends, from_zero=True), unit=label_metric(metric),
+            floor=floor_of_intervals(group, ("score_change",), scale / math.sqrt(2)),
+        )  # fmt: skip
+        name = name_file("arms", family if several else "", training, "" if annealed == "unknown" else annealed)
+        figures.append(Figure(name=name, chart=chart, data=group))
     return figures
 
 

@@ -22,7 +22,7 @@ from pretune.report.wording import (
 )
 
 MOST_OPTIONS = 9
-MOST_ROWS = 600
+MOST_ROWS = 500
 POINT_LEVELS = (2.0, 5.0, 10.0, 20.0)
 LOSS_LEVELS = (0.02, 0.1, 0.3, 1.0)
 

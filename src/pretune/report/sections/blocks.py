@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretune.report.charts import Figure
@@ -16,6 +17,21 @@ class Charts:
     heading: str = ""
     note: str = ""
     wide: bool = False
+
+
+MOST_FIGURES = 18
+"""Figures of one block: a page of many models stays small enough to mail."""
+
+
+def cut(
+    figures: Sequence[Figure], *, heading: str = "", note: str = "", wide: bool = False, most: int = MOST_FIGURES
+) -> list[Charts]:
+    """Make a block of the first ``most`` figures, and say how many are left out; nothing of none."""
+    if not figures:
+        return []
+    if len(figures) > most:
+        note = f"{note} The first {most} of {len(figures)} figures; the tables have all curves.".lstrip()
+    return [Charts(figures=tuple(figures[:most]), heading=heading, note=note, wide=wide)]
 
 
 @dataclass(frozen=True, kw_only=True)

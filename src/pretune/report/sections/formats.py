@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretune.report.figures import draw_spreads
-from pretune.report.sections.blocks import Charts, Section, Tables
+from pretune.report.sections.blocks import Section, Tables, cut
 from pretune.report.sections.context import Context
 from pretune.report.views import view_formats
 
@@ -25,10 +25,9 @@ def ask_formats(context: Context) -> Section | None:
         ("p_holm", "p (Holm)", "p"), ("finding", "finding", "text"),
     ], folded=False)  # fmt: skip
     method, caveats = context.tell("format_slopes")
-    charts = [Charts(figures=tuple(figures))] if figures else []
     return Section(
         id="formats", short="Formats", question="How much does the prompt format matter?",
-        blocks=(*charts, *slopes, Tables(views=tuple(views), label="Checkpoint", file="formats",
+        blocks=(*cut(figures), *slopes, Tables(views=tuple(views), label="Checkpoint", file="formats",
                                 heading="Scores per format", note="Underlined: the best.")),
         lead="Best − worst score over the prompt formats measured, before and after fine-tuning in one of them.",
         method=("At each checkpoint the score in every format; the spread is the largest minus the smallest.", *method),

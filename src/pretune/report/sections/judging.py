@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pretune.analysis.series import split_own
 from pretune.report.judging import draw_noise, draw_prediction, draw_soundness
-from pretune.report.sections.blocks import Section
+from pretune.report.sections.blocks import Section, cut
 from pretune.report.sections.context import Context
-from pretune.report.sections.overtraining import cut
 
 
 def ask_prediction(context: Context) -> Section | None:

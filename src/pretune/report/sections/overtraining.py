@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from pretune.report.charts import Figure
 from pretune.report.overtraining import draw_inflections, draw_probes, draw_rates, draw_sensitivity
-from pretune.report.sections.blocks import Charts, Section
+from pretune.report.sections.blocks import Section, cut
 from pretune.report.sections.context import SETTINGS, Context
 from pretune.report.sections.tasks import ONE_LADDER
-
-MOST_FIGURES = 24
-
-
-def cut(figures: list[Figure], *, heading: str = "", note: str = "", wide: bool = False) -> list[Charts]:
-    """Make a block of the first :data:`MOST_FIGURES` figures, and say how many are left out; nothing of none."""
-    if not figures:
-        return []
-    if len(figures) > MOST_FIGURES:
-        note = f"{note} The first {MOST_FIGURES} of {len(figures)} figures; the table has all curves.".lstrip()
-    return [Charts(figures=tuple(figures[:MOST_FIGURES]), heading=heading, note=note, wide=wide)]
 
 
 def ask_inflections(context: Context) -> Section | None:

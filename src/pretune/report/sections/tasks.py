@@ -5,8 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from pretune.report.figures import draw_gains, draw_tasks
-from pretune.report.sections.blocks import Charts, Section
+from pretune.report.sections.blocks import Section, cut
 from pretune.report.sections.context import Context
+
+MOST_TASKS = 48
+"""Tasks of all models that the page draws: its first question has the most figures."""
 
 LEARNING_RATE = (
     "Learning rate: where several were tried, the one with the best validation score is taken per checkpoint and "
@@ -63,10 +66,9 @@ def ask_tasks(context: Context) -> Section | None:
         return None
     trends = context.results.find("trends")
     drawing = (context.ladders, context.colours, context.floors, trends, context.overlays)
-    blocks = [Charts(figures=tuple(draw_tasks(own, *drawing, prefix="task")))]
+    blocks = cut(draw_tasks(own, *drawing, prefix="task"), most=MOST_TASKS)
     twins = draw_tasks(apart, *drawing, prefix="other-domain")
-    if twins:
-        blocks.append(Charts(heading="The same fine-tuning on other data of the task", figures=tuple(twins)))
+    blocks += cut(twins, heading="The same fine-tuning on other data of the task")
     tables = context.show("trends", [
         ("family", "model", "text"), ("state", "state", "text"), ("eval_task", "task", "text"),
         ("train_task", "trained on", "text"), ("setting", "setting", "text"), ("annealed", "annealed", "text"),
@@ -109,7 +111,7 @@ def ask_gains(context: Context) -> Section | None:
     method, caveats = context.tell("gains", "latent_gains")
     return Section(
         id="gains", short="Gain", question="What does fine-tuning add, and does more pre-training make it add more?",
-        blocks=(Charts(figures=tuple(figures), wide=True), *tables),
+        blocks=(*cut(figures, wide=True), *tables),
         lead="Tuned − base at each checkpoint. A gain that grows while the base score stays flat is latent: "
         "pre-training prepared what only fine-tuning shows.",
         method=("Gain = tuned − base in points; for losses the sign is turned, so that more is better.", SAME_ROWS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretune.report.figures import draw_text_losses
-from pretune.report.sections.blocks import Charts, Section, Tables
+from pretune.report.sections.blocks import Section, Tables, cut
 from pretune.report.sections.context import Context
 from pretune.report.views import view_changes
 
@@ -20,7 +20,7 @@ def ask_text(context: Context) -> Section | None:
                      "exclude zero, one by one.") for view in views]  # fmt: skip
     return Section(
         id="text", short="Pre-training text", question="What is forgotten of the pre-training text?",
-        blocks=(Charts(figures=tuple(figures)), *tables),
+        blocks=(*cut(figures), *tables),
         lead="The loss on text like that of pre-training, before and after each fine-tuning: where it rises, that text "
         "has become less likely.",
         method=("Mean negative log-likelihood of held-out text under the base and under the tuned model, on the same "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pretune.report.sections.blocks import Section
+from pretune.report.sections.blocks import Section, cut
 from pretune.report.sections.context import SETTINGS, Context
-from pretune.report.sections.overtraining import cut
-from pretune.report.tradeoffs import draw_arms, draw_fronts, draw_matched
+from pretune.report.tradeoffs import draw_arm_scores, draw_arms, draw_fronts, draw_matched
 
 
 def ask_matched(context: Context) -> Section | None:
@@ -51,7 +50,8 @@ def ask_mitigation(context: Context) -> Section | None:
     ], folded=False)  # fmt: skip
     if not tables:
         return None
-    figures = draw_arms(context.results.find("mitigation"), context.colours)
+    found = context.results.find("mitigation")
+    figures = [*draw_arms(found, context.colours), *draw_arm_scores(found, context.colours)]
     method, caveats = context.tell("mitigation")
     return Section(
         id="mitigation", short="Mitigation", question=context.ask("mitigation"),

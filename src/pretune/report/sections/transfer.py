@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pretune.report.figures import draw_matrix
-from pretune.report.sections.blocks import Charts, Section, Tables
+from pretune.report.sections.blocks import Section, Tables, cut
 from pretune.report.sections.context import Context
 from pretune.report.views import view_transfer
 
@@ -19,7 +19,7 @@ def ask_transfer(context: Context) -> Section | None:
     return Section(
         id="transfer", short="Transfer", question="What does training on one task do to the others?",
         blocks=(
-            Charts(figures=tuple(draw_matrix(transfer)), wide=True),
+            *cut(draw_matrix(transfer), wide=True),
             *context.show("exchange", folded=False),
             Tables(views=tuple(view_transfer(transfer)), label="Checkpoint", heading="Every checkpoint",
                    folded=True, file="transfer"),
