@@ -26,7 +26,8 @@ class Fragility:
 
     @property
     def main(self) -> pd.DataFrame:
-        """The fits of the disturbance that speaks for all: the first metric of the probe with the most sizes.
+        """The fits of the disturbance that speaks for all: the first metric, the probe with the most sizes,
+        of several the one that does the most damage.
 
         Of annealed and un-annealed checkpoints the more numerous.
         """
@@ -37,8 +38,10 @@ class Fragility:
         sizes = fits.groupby(keys, dropna=False, sort=False)["magnitude"].transform("size")
         found = fits[sizes == sizes.max()]
         number = found.groupby(keys, dropna=False, sort=False).ngroup()
-        first: pd.DataFrame = found[number == number.iloc[0]].sort_values("magnitude", kind="stable")
-        return first
+        alike = found[found["metric"] == found["metric"].iloc[0]]
+        worst = alike["last"].astype(float).fillna(float("-inf")).idxmax()
+        chosen: pd.DataFrame = found[number == number.loc[worst]].sort_values("magnitude", kind="stable")
+        return chosen
 
 
 def say_disturbed(evidence: Fragility) -> tuple[str, str]:

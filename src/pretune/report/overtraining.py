@@ -20,7 +20,7 @@ from pretune.report.curves import build_curve, collect, find_varied, name_traini
 from pretune.report.floors import Floors, floor_of_intervals
 from pretune.report.palette import place_on_ramp
 from pretune.report.panels import Curve, Panel, Point
-from pretune.report.wording import is_null, write_p, write_rate
+from pretune.report.wording import is_null, write_number, write_p, write_rate
 
 Ladders = Mapping[str, LadderAxis]
 Colours = Mapping[str, int]
@@ -170,7 +170,7 @@ def _draw_inflection(
         axis=build_value_axis(collect(whole, ("value", "low", "high"), metric)),
         floor=floor or floor_of_intervals(whole.rename(columns={"low": "value_low", "high": "value_high"}), ("value",),
                                           scale),
-        span=turns[-1][1:] if turns else None, span_label=span_label, digits=1 if scale == 100 else 3,
+        span=turns[-1][1:] if turns else None, span_label=span_label,
     )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def draw_probes(curves: pd.DataFrame, ladders: Ladders) -> list[Figure]:
             " · ".join(text for text in (str(place["probe"]), subject, trained, rate) if text), drawn, group,
             ladders[str(place["family"])],
             axis=build_value_axis(collect(group, ("value", "low", "high"), metric)),
-            floor=floor_of_intervals(bounds, ("value",), scale), digits=1 if scale == 100 else 3,
+            floor=floor_of_intervals(bounds, ("value",), scale),
         ))  # fmt: skip
     return figures
 
@@ -317,8 +317,10 @@ def _panel(
     axis: ValueAxis, **options: Any,
 ) -> Figure:  # fmt: skip
     """Build a panel with its legend, and room for the labels at its right edge."""
-    labels = [curve.label for curve in curves if curve.label]
+    digits = int(options.pop("digits", 3 if max(abs(axis.low), abs(axis.high)) < 10 else 1))
+    ends = [write_number(curve.points[-1].value, digits, signed=True) for curve in curves if curve.points]
+    labels = [curve.label for curve in curves if curve.label] or (ends if len(curves) <= 3 else [])
     room = min(max(12 + 7.3 * max(map(len, labels), default=0), 44.0), 200.0)
     panel = Panel(title=title, subtitle=subtitle, curves=tuple(curves), ladder=ladder, axis=axis, right=room,
-                  **({"digits": 3} | options))  # fmt: skip
+                  digits=digits, **options)  # fmt: skip
     return Figure(name=name, chart=panel, data=data, legend=True)
