@@ -7,6 +7,7 @@ import gc
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -42,6 +43,18 @@ def load_rows(config: Any) -> list[Any]:
     from pretune.data.partition import LoadSplit, draw_training_rows
 
     return draw_training_rows(LoadSplit().partition(config.task), config.task, seed=config.seed)
+
+
+def finetune_aside(
+    model: Any, tokenizer: Any, config: Any, examples: list[Any], on_step: Callable[[int, int], None], **more: Any
+) -> Any:
+    """The outcome of a fine-tuning without validation whose step checkpoints are thrown away."""
+    from pretune.training.finetune import finetune
+
+    with tempfile.TemporaryDirectory() as folder:
+        return finetune(
+            model, tokenizer, config, training=examples, validation=[], work_dir=Path(folder), on_step=on_step, **more
+        )
 
 
 def with_trainer(config: Any, **changes: Any) -> Any:

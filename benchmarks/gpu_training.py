@@ -19,6 +19,7 @@ import functools
 import gc
 import importlib.util
 import random
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ def measure(train: Callable[[], tuple[list[float], float]], tokens: float, devic
     if device == "cuda":
         torch.cuda.empty_cache()
     ((losses, seconds),) = found
-    return Run(tokens_per_second=tokens / seconds, memory=memory, loss=losses[-1])
+    return Run(tokens_per_second=tokens / seconds, memory=memory, loss=statistics.fmean(losses))
 
 
 def compare(kind: str, model: Any, tokenizer: Any, configs: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -118,7 +119,10 @@ def compare(kind: str, model: Any, tokenizer: Any, configs: dict[str, Any], argu
         return run_pretune(copy.deepcopy(model), tokenizer, config, examples, tokens=ReadyRows(rows))
 
     def theirs(checkpointing: bool) -> tuple[list[float], float]:
-        return run_trl(copy.deepcopy(model), tokenizer, config, ordered, arguments.threads, checkpointing=checkpointing)
+        return run_trl(
+            copy.deepcopy(model), tokenizer, config, ordered, arguments.threads,
+            checkpointing=checkpointing, log_each=arguments.device == "cpu",
+        )  # fmt: skip
 
     sides: dict[str, Callable[[], tuple[list[float], float]]] = {
         name: functools.partial(ours, chosen) for name, chosen in configs.items()
@@ -144,7 +148,7 @@ def compare(kind: str, model: Any, tokenizer: Any, configs: dict[str, Any], argu
     peak = peak_flops(torch.device(arguments.device))
     first = next(iter(runs))
     print(f"\n{kind} rows: {len(rows)} of {sum(lengths) / len(lengths):.0f} tokens on average, batches of {BATCH}\n")
-    print(f"| | tokens/s | times {first} | MFU, % | peak memory, MiB | loss of the last step |")
+    print(f"| | tokens/s | times {first} | MFU, % | peak memory, MiB | mean loss |")
     print("|---|---|---|---|---|---|")
     for name, done in runs.items():
         rates = [run.tokens_per_second for run in done]

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import compose, describe_place, load_rows, spread
+from common import compose, describe_place, finetune_aside, load_rows, spread
 
 SKIPPED = 3
 """Steps at the start of every run that are not timed."""
@@ -47,19 +46,8 @@ def run_bare(model: Any, rows: list[Any], config: Any, threads: int) -> float:
 
 def run_pretune(model: Any, tokenizer: Any, examples: list[Any], config: Any) -> float:
     """Median seconds of a step of a fine-tuning."""
-    from pretune.training.finetune import finetune
-
     times: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        finetune(
-            model,
-            tokenizer,
-            config,
-            training=examples,
-            validation=[],
-            work_dir=Path(folder),
-            on_step=lambda done, total: times.append(time.perf_counter()),
-        )
+    finetune_aside(model, tokenizer, config, examples, lambda done, total: times.append(time.perf_counter()))
     return statistics.median(b - a for a, b in zip(times[SKIPPED:], times[SKIPPED + 1 :], strict=False))
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import compose, describe_place, load_rows, spread
+from common import compose, describe_place, finetune_aside, load_rows, spread
 
 SKIPPED = 3
 """Steps at the start of every run that are not timed."""
@@ -48,27 +48,25 @@ def run_pretune(
     model: Any, tokenizer: Any, config: Any, examples: list[Any], *, tokens: Any = None
 ) -> tuple[list[float], float]:
     """Losses of all steps, and seconds of the timed ones; ``tokens``: a cache that may hold the rows encoded."""
-    from pretune.training.finetune import finetune
-
     clock = Clock(-(-len(examples) // config.stage.batch_size))
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = finetune(
-            model,
-            tokenizer,
-            config,
-            training=examples,
-            validation=[],
-            work_dir=Path(folder),
-            on_step=clock.note,
-            tokens=tokens,
-        )
+    outcome = finetune_aside(model, tokenizer, config, examples, clock.note, tokens=tokens)
     return [record["loss"] for record in outcome.history], clock.seconds()
 
 
 def run_trl(
-    model: Any, tokenizer: Any, config: Any, rows: list[Any], threads: int, *, checkpointing: bool
+    model: Any,
+    tokenizer: Any,
+    config: Any,
+    rows: list[Any],
+    threads: int,
+    *,
+    checkpointing: bool,
+    log_each: bool = True,
 ) -> tuple[list[float], float]:
-    """The same from TRL, on rows that are tokenised and ordered already."""
+    """The same from TRL, on rows that are tokenised and ordered already.
+
+    Without ``log_each`` the only loss is the mean of all steps: to read one off a GPU holds a step up.
+    """
     import torch
     from datasets import Dataset
     from torch.utils.data import SequentialSampler
@@ -105,7 +103,7 @@ def run_trl(
             completion_only_loss=True,
             bf16=config.trainer.precision == "bf16-mixed",
             use_cpu=config.trainer.accelerator == "cpu" or not torch.cuda.is_available(),
-            logging_steps=1,
+            logging_steps=1 if log_each else -(-len(rows) // config.stage.batch_size),
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
