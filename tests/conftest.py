@@ -44,3 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group_of(nodeid)
 
     return ByGroup(config, log)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A Hub that answers on the loopback, and clients that know no other and have cached nothing."""
+    from support.hub import serve
+
+    with serve(tmp_path / "cache") as loopback:
+        yield loopback

@@ -65,12 +65,17 @@ def _read_json_lines(path: Path, column: str) -> Iterator[str]:
 def _read_hub(corpus: Corpus) -> Iterator[str]:
     from datasets import load_dataset
 
-    from pretune.checkpoints.hub import check_data_set, explain_hub_errors
+    from pretune.checkpoints.hub import check_data_set, explain_hub_errors, patiently
 
     repo = str(corpus.repo)
     with explain_hub_errors(f"pre-training text {repo}", missing=DataError):
         check_data_set(repo, corpus.revision)
-        rows = load_dataset(repo, corpus.config, split=corpus.split, revision=corpus.revision, streaming=True)
+        try:
+            rows = patiently(
+                lambda: load_dataset(repo, corpus.config, split=corpus.split, revision=corpus.revision, streaming=True)
+            )
+        except ValueError as error:  # unknown configuration or split: the message lists the valid ones
+            raise DataError(f"checkpoint.recipe.corpus: data set {repo}: {error}") from None
         for row in rows:
             if corpus.column not in row:
                 raise DataError(f"checkpoint.recipe.corpus.column={corpus.column}: {repo} has {', '.join(row)}")
