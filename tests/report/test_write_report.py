@@ -152,6 +152,19 @@ def test_answer_is_five_sentences_that_say_what_was_planted(whole):
     assert "noise below" in fragile
 
 
+def test_an_annealed_checkpoint_at_the_end_is_read_apart_but_not_kept_silent(tmp_path):
+    rows = []
+    for step in (16, 64, 256, 1024):
+        annealed = step == 1024
+        rows.append(measurement(step=step, annealed=annealed, value=0.33))
+        rows.append(measurement(step=step, annealed=annealed, value=0.34, scorer="baseline"))
+        rows.append(measurement(step=step, annealed=annealed, state="tuned", value=0.8 if annealed else 0.34))
+    _, page = _report(tmp_path, tabulate(rows))
+    answer = re.sub(r"<[^>]+>", "", page.split('id="answer"')[1].split("</dl>")[0])
+    assert "None of the 1 task fine-tuned on clearly needs fine-tuning" in answer
+    assert "on the annealed checkpoint, read apart, it adds pico/nli +47.0" in answer
+
+
 def test_every_figure_of_scores_shows_the_noise_floor(whole):
     for name, path in whole[0].figures.items():
         if name in ("rates", "soundness"):  # no differences of scores

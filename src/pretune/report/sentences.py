@@ -37,6 +37,8 @@ class Evidence:
     """The tables of one model that the sentences are made from; annealed and un-annealed checkpoints never mixed."""
 
     dichotomy: pd.DataFrame
+    apart: pd.DataFrame
+    """The classes by the other, shorter curve: as a rule that of the one annealed checkpoint at the end."""
     trends: pd.DataFrame
     latent: pd.DataFrame
     gains: pd.DataFrame
@@ -75,8 +77,11 @@ def _gather(results: Results, family: str) -> Evidence:
     def own(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["family"] == family]
 
+    dichotomy = own(results.find("dichotomy"))
+    longest = _longest(dichotomy, ["eval_task", "setting"])
     return Evidence(
-        dichotomy=_longest(own(results.find("dichotomy")), ["eval_task", "setting"]),
+        dichotomy=longest,
+        apart=dichotomy[~dichotomy.index.isin(longest.index)],
         trends=_longest(own(results.find("trends")), ["state", "eval_task", "train_task", "setting", "metric"]),
         latent=_longest(own(results.find("latent_gains")), ["eval_task", "setting"]),
         gains=own(results.find("gains")),
@@ -172,6 +177,7 @@ def _say_fine_tuning(evidence: Evidence) -> tuple[str, str]:
         text = f"None of the {_count(len(tuned), 'task')} fine-tuned on clearly needs fine-tuning"
     neither = [_name(row) for row in _of_class(evidence, classes.NEITHER)]
     text += f"; neither helps on {_list(neither)}" if neither else ""
+    text += _say_apart(evidence)
     own = evidence.gains[(evidence.gains["train_task"] == evidence.gains["eval_task"]).fillna(False)]
     clear = int((own["p_holm"] < 0.05).sum())
     sure = (
@@ -180,6 +186,18 @@ def _say_fine_tuning(evidence: Evidence) -> tuple[str, str]:
     )
     open_ones = [_name(row) for row in _of_class(evidence, classes.UNDECIDED)]
     return text + ".", sure + (f"; undecided: {_list(open_ones)}" if open_ones else "") + "."
+
+
+def _say_apart(evidence: Evidence) -> str:
+    """What the shorter curve adds: tasks that need fine-tuning by it alone. Never pooled, but not kept silent."""
+    known = {_name(row) for row in _of_class(evidence, classes.FINE_TUNING)}
+    rows = records(evidence.apart[evidence.apart["class"] == classes.FINE_TUNING])
+    gains = [f"{_name(row)} {_points(row['gain'], signed=True)}" for row in rows if _name(row) not in known]
+    if not gains:
+        return ""
+    one = max(int(row["checkpoints"]) for row in rows) == 1
+    where = f"the {rows[0]['annealed']} checkpoint" if one else f"the {rows[0]['annealed']} checkpoints"
+    return f"; on {where}, read apart, it adds {_list(gains)}"
 
 
 def _say_when(evidence: Evidence) -> tuple[str, str]:
