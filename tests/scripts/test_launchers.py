@@ -43,7 +43,14 @@ def assert_same_table(place: Place, serial: Place) -> None:
     assert list(place.cwd.iterdir()) == []
 
 
-@pytest.mark.parametrize("launcher", [WORKERS, SLURM_LOCAL, RAY], ids=["workers", "slurm_local", "ray_cluster"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param(WORKERS, id="workers"),
+        pytest.param(SLURM_LOCAL, id="slurm_local"),
+        pytest.param(RAY, id="ray_cluster", marks=pytest.mark.faults),  # Ray itself takes 10 s to start
+    ],
+)
 def test_a_launcher_gives_the_table_of_the_serial_run(launcher: tuple[str, ...], place: Place, serial: Place) -> None:
     if launcher is RAY and importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
