@@ -107,6 +107,17 @@ LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown number of processes": (
         {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}, "trainer.devices", "must be given"
     ),
+    "moments in blocks of cut weights": (
+        {"trainer.strategy": "fsdp", "optimizer.name": "adamw8bit"}, "optimizer", "valid: adamw, sgd"
+    ),
+    "adapters on cut weights": (
+        {"trainer.strategy": "fsdp", "regularizer.name": "lora"}, "regularizer", "valid: none, freeze, replay"
+    ),
+    "rounded updates of cut weights": (
+        {"trainer.strategy": "fsdp", "trainer.precision": "bf16-true"},
+        "trainer.precision",
+        "valid: bf16-mixed, 32-true",
+    ),
     "three betas": ({"optimizer.betas": (0.9, 0.9, 0.9)}, "optimizer.betas", "two numbers"),
     "a beta of one": ({"optimizer.betas": (0.9, 1.0)}, "optimizer.betas", "below 1"),
     "a task twice": ({"task.cross_task": ("a", "b", "a")}, "task.cross_task", "twice"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from support.commands import Running, start, wait_until
 from support.studies import NLI, Place, make_place, values
@@ -142,6 +143,19 @@ def test_processes_that_die_and_commands_that_are_stopped_or_killed(place: Place
     alone = make_place(tmp_path / "alone", place.cache)
     alone.train(*call, "trainer=fp32", "trainer.devices=null")
     assert_same_results(place.runs("evaluate-*"), alone.runs("evaluate-*"))
+
+
+def test_cut_weights_are_put_together_and_evaluated(two: Place, place: Place) -> None:
+    result = place.train(*CELL, *TWO, "trainer=fsdp", "trainer.precision=32-true")
+    assert result.done == (1, 6), result.text
+    (folder,) = place.runs("train-*")
+    (known,) = two.runs("train-*lr0.001*")
+    weights, expected = (load_file(path / "model" / "model.safetensors") for path in (folder, known))
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert (weights[name] - weight).norm() <= 1e-5 * weight.norm()
+    assert_same_results(place.runs("evaluate-*lr0.001*"), two.runs("evaluate-*lr0.001*"))
+    assert place.evaluate("task=pico/nli", f"run={folder.name}", "eval.limit=4", "logger=none").status == 0
 
 
 @pytest.mark.parametrize(

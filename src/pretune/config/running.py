@@ -9,7 +9,9 @@ from pretune.config.science import LARGEST_SEED, Checkpoint, Format, Optimizer, 
 
 MODES = ("run", "plan", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
-STRATEGIES = ("single", "ddp")
+SHARDED = ("fsdp",)
+"""Strategies in which each process holds a part of the weights."""
+STRATEGIES = ("single", "ddp", *SHARDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Trainer:
     accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
     strategy: str = option(
         "single",
-        help="processes that compute a cell together: single: one; ddp: one per device, each with all weights",
+        help="processes per cell: single: one; ddp: one per device, each with all weights; fsdp: each with a part",
         choices=STRATEGIES,
         scientific=False,
     )

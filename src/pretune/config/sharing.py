@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pretune.config.probing import ProbeConfig
-from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.running import SHARDED, EvaluateConfig, TrainConfig
 from pretune.errors import Problem
 
 
@@ -28,10 +28,26 @@ def check_strategy(config: TrainConfig | EvaluateConfig | ProbeConfig) -> Iterab
             key="trainer.strategy", value=trainer.strategy, message="stage=pretrain runs in one process: give single"
         )
         return
+    if trainer.strategy in SHARDED:
+        yield from check_sharded(config)
     if trainer.devices is not None:
         processes = trainer.devices * trainer.num_nodes
         if fault := uneven_steps(processes, config.stage.batch_size):
             yield Problem(key="trainer.devices", value=trainer.devices, message=fault)
+
+
+def check_sharded(config: TrainConfig) -> Iterable[Problem]:
+    """What cannot be done with weights of which each process holds a part."""
+    strategy = config.trainer.strategy
+    for key, value, valid in (
+        ("optimizer", config.optimizer.name, ("adamw", "sgd")),
+        ("regularizer", config.regularizer.name, ("none", "freeze", "replay")),
+        ("trainer.precision", config.trainer.precision, ("bf16-mixed", "32-true")),
+        ("trainer.compile", config.trainer.compile, (False,)),
+    ):
+        if value not in valid:
+            listed = ", ".join(str(each).lower() for each in valid)
+            yield Problem(key=key, value=value, message=f"does not work with trainer={strategy}; valid: {listed}")
 
 
 def uneven_steps(processes: int, batch_size: int) -> str | None:

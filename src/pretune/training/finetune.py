@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config.running import TrainConfig
+from pretune.config.running import SHARDED, TrainConfig
 from pretune.data.encoding import Encoded, Encoder
 from pretune.data.examples import Example
 from pretune.data.token_cache import TokenCache
@@ -34,6 +34,7 @@ from pretune.training.module import CausalLanguageModeling
 from pretune.training.packing import attending_to_packed_rows, can_pack
 from pretune.training.regularizers import build_regularization
 from pretune.training.resume import FILE_NAME, ReportStep, RestoreState, StepCheckpoint, load_state
+from pretune.training.sharding import sharded
 from pretune.training.steps import EpochSteps, make_step
 from pretune.training.text import ReplayedText, cut_windows, estimate_fisher
 from pretune.training.utilisation import flops_per_token, median_rate, padding_share, peak_flops
@@ -219,6 +220,7 @@ class _Run:
             regularization=build_regularization(regularizer, model, fisher=fisher),
             rounding=trainer.rounding if trainer.precision == "bf16-true" else None,
         )
+        self.sharded = trainer.strategy in SHARDED
         self.packed = self._choose_packing(model)
         micro_batch = self._choose_micro_batch(rows, pad_id)
         self.steps = EpochSteps(
@@ -231,6 +233,7 @@ class _Run:
             start_step=self.first_step,
             packed=self.packed,
             part=process_part(),
+            even=self.sharded,
             replay=replay,
         )
         size = 8 * stage.batch_size
@@ -241,6 +244,7 @@ class _Run:
                 micro_batch=stage.batch_size,
                 packed=self.packed,
                 part=process_part(),
+                even=self.sharded,
             )
             for start in range(0, len(held_out), size)
         ]
@@ -266,9 +270,16 @@ class _Run:
         chosen = self.config.trainer.micro_batch or (self.state.micro_batch if self.state else None)
         if chosen is not None:
             return chosen
-        own = -(-self.config.stage.batch_size // process_part()[1])
+        processes = process_part()[1]
         with self._attention(), computing_in(self.config.trainer.precision, self.module):
-            found = choose_micro_batch(self.module, rows, batch_size=own, pad_id=pad_id, packed=self.packed)
+            found = choose_micro_batch(
+                self.module,
+                rows,
+                batch_size=-(-self.config.stage.batch_size // processes),
+                pad_id=pad_id,
+                packed=self.packed,
+                shards=processes if self.sharded else 1,
+            )
         return smallest(found)
 
     def _attention(self) -> contextlib.AbstractContextManager[None]:
@@ -305,7 +316,7 @@ class _Run:
             assert self.state is not None
             self.module.history, self.module.validation_losses = self.state.history, self.state.validation_losses
             return
-        with self._attention():
+        with sharded(self.module) if self.sharded else contextlib.nullcontext(), self._attention():
             fit(
                 self.module,
                 self.steps,

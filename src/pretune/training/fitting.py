@@ -87,7 +87,6 @@ def fit(
             num_sanity_val_steps=0,
             limit_val_batches=1.0 if validation else 0,
             use_distributed_sampler=False,
-            inference_mode=True,
         )
         with interrupting(engine, stop):
             batches = FixedBatches(validation) if validation else None

@@ -53,18 +53,25 @@ def free_bytes(device: torch.device) -> int:
 
 
 def choose_micro_batch(
-    module: CausalLanguageModeling, rows: Sequence[Encoded], *, batch_size: int, pad_id: int, packed: bool
+    module: CausalLanguageModeling,
+    rows: Sequence[Encoded],
+    *,
+    batch_size: int,
+    pad_id: int,
+    packed: bool,
+    shards: int = 1,
 ) -> int:
     """The most rows per forward pass, ``batch_size`` halved as often as need be, with which the longest rows fit.
 
-    Gradients and the optimizer's moments, which do not exist yet, are reserved for. Where the estimate is not far below
-    the free memory, the longest rows are tried, forward and backward, and the number halved until they pass.
+    Gradients and the optimizer's moments, which do not exist yet, are reserved for: one of ``shards`` parts of them.
+    Where the estimate is not far below the free memory, the longest rows are tried, forward and backward, and the
+    number halved until they pass.
     """
     device = input_device(module.model)
     longest = sorted(rows, key=lambda row: -len(row.ids))[:batch_size]
     room = free_bytes(device) * USABLE
     trained = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
-    room -= trained * 12  # a gradient and two moments of four bytes
+    room -= trained * 12 / shards  # a gradient and two moments of four bytes
     probe = Encoded(ids=longest[0].ids[:PROBE_TOKENS], context=max(len(longest[0].ids[:PROBE_TOKENS]) - 1, 0))
     # a third more: for what is not kept, but lives for a moment
     per_token = kept_bytes(module, [probe], packed=packed) / len(probe.ids) * 1.3

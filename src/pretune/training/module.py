@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 import torchmetrics
+from torch.distributed.tensor import DTensor
 
 from pretune.config.science import Optimizer, Stage
 from pretune.errors import TrainingDiverged
@@ -70,6 +71,8 @@ class CausalLanguageModeling(pl.LightningModule):
         self.automatic_optimization = False
         self.model = model
         self.plain_head = has_plain_head(model)
+        self.sharding: float | None = None
+        """Number of processes that each hold a part of the weights, and average gradients by themselves."""
         self.stage = stage
         self.optimizer_config = optimizer
         self.rounding = rounding
@@ -92,6 +95,9 @@ class CausalLanguageModeling(pl.LightningModule):
         if self.rounding is not None:
             return RoundedUpdates(self.optimizer_config, self.model.parameters(), rounding=self.rounding)
         return build_optimizer(self.optimizer_config, self.model.parameters())
+
+    def configure_model(self) -> None:
+        """Nothing is left to do when Lightning asks: weights are cut by :func:`pretune.training.sharding.sharded`."""
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
         """Move the tensors of a step."""
@@ -150,7 +156,7 @@ class CausalLanguageModeling(pl.LightningModule):
             try:
                 return self.accumulate(batch)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self.sharding or not is_out_of_memory(error):  # the others would wait for the passes left out
                     raise
                 largest = self.pick_largest(batch)
                 if row_count(largest) == 1:
@@ -184,9 +190,10 @@ class CausalLanguageModeling(pl.LightningModule):
             for micro_batch in self.pieces(part) if part else ():
                 assert part is not None
                 loss = self.sum_loss(micro_batch) / part.tokens
-                self.manual_backward(loss * weight if share else loss)
+                self.manual_backward(loss * (weight * (self.sharding or 1.0)) if share or self.sharding else loss)
                 losses[index] += loss.detach()
-        sum_gradients(self.model.parameters())
+        if self.sharding is None:
+            sum_gradients(self.model.parameters())
         return losses
 
     def clip_gradient_norm(self) -> torch.Tensor:
@@ -195,7 +202,8 @@ class CausalLanguageModeling(pl.LightningModule):
         Done here because Lightning refuses ``gradient_clip_val`` together with a fused optimizer under bf16-mixed.
         """
         limit = self.stage.clip_norm if self.stage.clip_norm > 0 else math.inf
-        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def flush_history(self) -> None:
         """Move logged values to the host, check that they are sound, and hand them to the loggers."""
@@ -258,14 +266,15 @@ class CausalLanguageModeling(pl.LightningModule):
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add one batch to the validation loss and to the share of tokens the model would have chosen itself."""
-        waiting = [micro_batch for micro_batch in self.pieces(batch) if micro_batch["targets"].numel()]
+        # every process takes part in every pass over cut weights
+        waiting = [m for m in self.pieces(batch) if m["targets"].numel() or self.sharding]
         while waiting:
             micro_batch, measured = waiting.pop(0), None
             tokens, rows = micro_batch["targets"].numel(), row_count(micro_batch)
             try:
                 measured = count_right(self.model, micro_batch, plain_head=self.plain_head)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self.sharding or not is_out_of_memory(error):
                     raise
                 if rows == 1:
                     raise too_large(micro_batch["input_ids"].numel(), ONE_ROW) from error

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from pretune.config.science import Optimizer
 
@@ -18,7 +19,8 @@ def build_optimizer(config: Optimizer, parameters: Iterable[torch.nn.Parameter])
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if config.name == "sgd":
-        return torch.optim.SGD(trained, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused)
+        fused = config.fused and not any(isinstance(weight, DTensor) for weight in trained)  # torch has none for them
+        return torch.optim.SGD(trained, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     first, second = config.betas
     if config.name == "adamw":
         return torch.optim.AdamW(

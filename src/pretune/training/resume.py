@@ -18,6 +18,7 @@ import torch
 from pretune.results.store import flush_folder
 from pretune.training.distributed import follow_first, is_first_process
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.sharding import cut_like, gather
 from pretune.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -100,13 +101,16 @@ def load_state(path: Path) -> TrainingState | None:
 def capture_state(
     module: CausalLanguageModeling, *, micro_batch: int | None = None, packed: bool | None = None
 ) -> TrainingState:
-    """State of a training between two steps. Its tensors are the module's own, not copies."""
+    """State of a training between two steps. Its tensors are the module's own, not copies.
+
+    Those of cut weights are put together, by all processes; only the first one gets them.
+    """
     module.flush_history()
     optimizer: Any = module.optimizers()
     return TrainingState(
         step=module.step,
-        model=trained_weights(module.model),
-        optimizer=optimizer.optimizer.state_dict(),
+        model=gather(trained_weights(module.model)),
+        optimizer=gather(optimizer.optimizer.state_dict()),
         random=torch.get_rng_state(),
         device_random=torch.cuda.get_rng_state(module.device) if module.device.type == "cuda" else None,
         micro_batch=micro_batch,
@@ -168,8 +172,10 @@ class StepCheckpoint(pl.Callback):
         """Save now."""
         self._last = time.monotonic()
         state = capture_state(module, micro_batch=module.row_limit or self.micro_batch, packed=self.packed)
+        if not is_first_process():
+            return
         needed = sum(tensor.numel() * tensor.element_size() for tensor in state.model.values()) * 3  # and two moments
-        if is_first_process() and make_room(self.path, needed=needed, limit=self.gigabytes):
+        if make_room(self.path, needed=needed, limit=self.gigabytes):
             save_state(self.path, state)
 
 
@@ -181,7 +187,8 @@ class RestoreState(pl.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Restore optimizer, random generator and history."""
-        pl_module.optimizers().optimizer.load_state_dict(self.state.optimizer)
+        optimizer = pl_module.optimizers().optimizer
+        optimizer.load_state_dict(cut_like(self.state.optimizer, optimizer))
         torch.set_rng_state(self.state.random)
         if self.state.device_random is not None and pl_module.device.type == "cuda":
             torch.cuda.set_rng_state(self.state.device_random, pl_module.device)

@@ -65,6 +65,7 @@ class EpochSteps:
         start_step: int = 0,
         packed: bool = False,
         part: tuple[int, int] = (0, 1),
+        even: bool = False,
         replay: Callable[[int], Sequence[Encoded]] | None = None,
     ) -> None:
         self.rows = rows
@@ -75,6 +76,7 @@ class EpochSteps:
         self.micro_batch = micro_batch or batch_size
         self.packed = packed
         self.part = part
+        self.even = even
         self.replay = replay
         self.steps_per_epoch = -(-len(rows) // batch_size)
         self.total_steps = self.steps_per_epoch * epochs
@@ -103,7 +105,14 @@ class EpochSteps:
             yield batch
 
     def _make(self, rows: Sequence[Encoded]) -> StepBatch:
-        return make_step(rows, pad_id=self.pad_id, micro_batch=self.micro_batch, packed=self.packed, part=self.part)
+        return make_step(
+            rows,
+            pad_id=self.pad_id,
+            micro_batch=self.micro_batch,
+            packed=self.packed,
+            part=self.part,
+            even=self.even,
+        )
 
     def rows_of(self, step: int) -> list[int]:
         """Indices of the rows that the optimizer step ``step`` (from 0, over all epochs) learns."""
@@ -112,16 +121,26 @@ class EpochSteps:
 
 
 def make_step(
-    rows: Sequence[Encoded], *, pad_id: int, micro_batch: int, packed: bool = False, part: tuple[int, int] = (0, 1)
+    rows: Sequence[Encoded],
+    *,
+    pad_id: int,
+    micro_batch: int,
+    packed: bool = False,
+    part: tuple[int, int] = (0, 1),
+    even: bool = False,
 ) -> StepBatch:
     """Sort the rows of one step by length, split them into micro-batches and turn those into tensors.
 
     ``part`` (rank, world size) is the process whose rows are wanted: every world-size-th of them, so that all
-    processes get like lengths.
+    processes get like lengths. With ``even`` all get as many micro-batches, for which some hold nothing to learn.
     """
     ordered = sorted(rows, key=lambda row: -len(row.ids))
     own = ordered[part[0] :: part[1]]
     parts = [own[start : start + micro_batch] for start in range(0, len(own), micro_batch)]
+    if even:
+        most = -(-len(rows) // part[1])
+        idle = Encoded(ids=(pad_id,), context=1)
+        parts += [[idle]] * (-(-most // micro_batch) - len(parts))
     return StepBatch(
         micro_batches=[pack(part) if packed else collate(part, pad_id=pad_id) for part in parts],
         tokens=sum(len(row.supervised()) for row in rows),

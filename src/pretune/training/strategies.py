@@ -7,9 +7,9 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from pretune.config.running import Trainer
+from pretune.config.running import SHARDED, Trainer
 
 
 class SummedGradients(DDPStrategy):
@@ -31,15 +31,20 @@ def placement(trainer: Trainer) -> dict[str, Any]:
     neither start any nor ask a cluster for them.
     """
     if trainer.strategy == "single":
-        return {"devices": 1}
+        return {"devices": 1, "inference_mode": True}
     assert dist.is_initialized()
+    if trainer.strategy in SHARDED:
+        strategy: Strategy = ModelParallelStrategy(data_parallel_size=dist.get_world_size(), tensor_parallel_size=1)
+    else:
+        strategy = SummedGradients()
     elastic = TorchElasticEnvironment.detect()
     environment: ClusterEnvironment = TorchElasticEnvironment() if elastic else LightningEnvironment()
     return {
         "devices": local_processes(),
         "num_nodes": trainer.num_nodes,
-        "strategy": SummedGradients(),
+        "strategy": strategy,
         "plugins": [environment],
+        "inference_mode": trainer.strategy not in SHARDED,  # its tensors cannot be weights in the next training step
     }
 
 

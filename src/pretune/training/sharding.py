@@ -1,0 +1,100 @@
+"""``trainer.strategy=fsdp``: weights, gradients and optimizer states cut over the processes of a training.
+
+torch's ``fully_shard`` (FSDP2; Zhao et al., arXiv 2304.11277) keeps a part of every weight in each process. A block's
+whole weights exist only while it is computed; its gradients are averaged over the processes as soon as they are known.
+What is stored or handed on is always whole: step checkpoints, and the model after the training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from pretune.modeling import input_device
+from pretune.training.adapters import find_blocks
+from pretune.training.distributed import is_first_process, process_part
+from pretune.training.module import CausalLanguageModeling
+
+
+@contextlib.contextmanager
+def sharded(module: CausalLanguageModeling) -> Iterator[None]:
+    """Train a twin of ``module.model`` with cut weights in the body; the model itself gets the whole result.
+
+    The model's own weights are set free meanwhile. After an exception they are there, but worthless.
+    """
+    model = module.model
+    device = input_device(model)
+    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    module.plain_head = cut(twin, device, plain_head=module.plain_head)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.data = parameter.data.new_empty(0)
+    module.model, module.sharding = twin, float(process_part()[1])
+    learnt: dict[str, torch.Tensor] = {}
+    try:
+        yield
+        learnt = dict(twin.named_parameters())
+    finally:
+        for name, parameter in model.named_parameters():
+            if name in learnt:
+                parameter.data = make_whole(learnt[name].detach()).to(device)
+            else:
+                parameter.data = torch.empty(shapes[name], dtype=parameter.dtype, device=device)
+        module.model = model
+
+
+def cut(model: Any, device: torch.device, *, plain_head: bool) -> bool:
+    """Cut the weights of ``model`` in place; whether its head can still be applied by itself.
+
+    It cannot where it shares its weights with the input embeddings, which are whole in the model's own forward pass
+    only.
+    """
+    mesh = init_device_mesh(device.type, (process_part()[1],))
+    for block in find_blocks(model)[1]:
+        fully_shard(block, mesh=mesh)
+    head = model.get_output_embeddings()
+    if plain_head and head.weight is not model.get_input_embeddings().weight:
+        fully_shard(head, mesh=mesh)
+        fully_shard(model.base_model, mesh=mesh)
+        return True
+    fully_shard(model, mesh=mesh)
+    return False
+
+
+def make_whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a cut tensor, put together by all processes; any other tensor as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gather(value: Any) -> Any:
+    """The same nested dictionaries and lists with whole tensors, in the first process's memory; ``None`` elsewhere."""
+    if isinstance(value, DTensor):
+        whole = make_whole(value)
+        return whole.cpu() if is_first_process() else None
+    if isinstance(value, dict):
+        return {key: gather(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [gather(held) for held in value]
+    return value
+
+
+def cut_like(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's ``state_dict`` with the moments of cut weights cut like these."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {}
+    for number, held in state["state"].items():
+        parameter = parameters[int(number)]
+        moments[number] = {
+            name: distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+            if isinstance(parameter, DTensor) and torch.is_tensor(value) and value.shape == parameter.shape
+            else value
+            for name, value in held.items()
+        }
+    return {**state, "state": moments}
