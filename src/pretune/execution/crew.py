@@ -29,6 +29,7 @@ from pretune.errors import PretuneError, ProcessLost, Terminated, UsageError
 from pretune.execution.hands import OnStep, Order
 from pretune.execution.member import DONE, FAILED, MESSAGE, STEP, STOPPED, VALUES, Assignment, serve
 from pretune.results.store import Record
+from pretune.training.stopping import StopRequest, heeding_termination
 
 PRELOADED = ["torch", "lightning.pytorch", "transformers"]
 GRACE_SECONDS = 10.0
@@ -169,16 +170,13 @@ class Hearing:
         self.on_step = on_step
         self._ends: dict[int, tuple[Any, ...]] = {}
         self._lost: list[int] = []
+        self._request = StopRequest()
         self._limit: float | None = None
 
     def result(self) -> tuple[Record, Path | None]:
         """What the first process made; raises what went wrong."""
-        try:
+        with heeding_termination(self._request):  # not raised here: half a message would be lost
             self._hear_all()
-        except Terminated:
-            self.members[0].process.terminate()  # it saves the step that it is in, with the others
-            self._hear_all()
-            raise
         for rank in self._lost:
             raise ProcessLost(self._describe_end(rank))
         failures = [(rank, end) for rank, end in self._ends.items() if end[0] == FAILED]
@@ -199,7 +197,11 @@ class Hearing:
         return all(unhurt) and len(unhurt) == len(self.members)
 
     def _hear_all(self) -> None:
+        told = False
         while open_members := [m for m in self.members if m.rank not in self._ends and m.rank not in self._lost]:
+            if self._request.made and not told:
+                told = True
+                self.members[0].process.terminate()  # it saves the step that it is in, with the others
             if self._limit is not None and time.monotonic() > self._limit:
                 return
             for ready in wait([member.channel for member in open_members], timeout=0.5):

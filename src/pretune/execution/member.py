@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 from pretune.errors import PretuneError, ProcessLost, Terminated
 from pretune.execution.hands import Order, OwnHands
-from pretune.execution.process import terminate
 
 PATIENCE = timedelta(days=7)
 """How long a process waits for another one; those that end are noticed by the command, not by waiting."""
@@ -63,16 +62,46 @@ class Deaf:
         raise EOFError
 
 
+class Reports:
+    """Sends reports whole, one after another, whatever thread or signal comes in between."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._sending = False
+        self._asked = False
+
+    def send(self, *report: Any) -> None:
+        """Send one; raises :class:`Terminated` afterwards if SIGTERM came meanwhile."""
+        main = threading.current_thread() is threading.main_thread()
+        self._sending = self._sending or main
+        try:
+            with self._lock:
+                self._channel.send(report)
+        finally:
+            self._sending = self._sending and not main
+        if main and self._asked:
+            self._asked = False
+            raise Terminated("stopped by SIGTERM")
+
+    def stop(self, *_: object) -> None:
+        """Handle SIGTERM outside of a training, which handles it itself."""
+        if self._sending:
+            self._asked = True
+        else:
+            raise Terminated("stopped by SIGTERM")
+
+
 class Forwarding(logging.Handler):
     """Hands log records to the command: its display knows how to show them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, reports: Reports) -> None:
         super().__init__()
-        self.channel = channel
+        self.reports = reports
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one message."""
-        self.channel.send((MESSAGE, record.levelno, record.name, record.getMessage()))
+        self.reports.send(MESSAGE, record.levelno, record.name, record.getMessage())
 
 
 def serve(environment: Mapping[str, str], channel: Channel, meeting: str) -> None:
@@ -93,29 +122,31 @@ def serve(environment: Mapping[str, str], channel: Channel, meeting: str) -> Non
             os._exit(1)
 
     threading.Thread(target=listen, name="orders", daemon=True).start()
-    listen_to_logging(channel)
-    if not work(orders, channel, meeting):
+    reports = Reports(channel)
+    listen_to_logging(reports)
+    if not work(orders, reports, meeting):
         os._exit(1)  # an orderly end would wait for the others in the libraries' exit handlers
 
 
 def follow() -> int:
     """Be a member that torchrun started, until dismissed; return the exit status."""
-    listen_to_logging(Deaf())
-    return 0 if work(queue.SimpleQueue(), Deaf(), "env://") else 1
+    reports = Reports(Deaf())
+    listen_to_logging(reports)
+    return 0 if work(queue.SimpleQueue(), reports, "env://") else 1
 
 
-def listen_to_logging(channel: Channel) -> None:
+def listen_to_logging(reports: Reports) -> None:
     """Let the first process's messages through, and the others' only where they are errors."""
     first = os.environ["RANK"] == "0"
     root = logging.getLogger()
-    root.handlers[:] = [Forwarding(channel)] if first else [logging.NullHandler()]
+    root.handlers[:] = [Forwarding(reports)] if first else [logging.NullHandler()]
     root.setLevel(logging.WARNING)
     logging.getLogger("pretune").setLevel(logging.INFO if first else logging.ERROR)
     for library in ("huggingface_hub", "datasets"):
         logging.getLogger(library).propagate = False
 
 
-def work(orders: queue.SimpleQueue[Any], channel: Channel, meeting: str) -> bool:
+def work(orders: queue.SimpleQueue[Any], reports: Reports, meeting: str) -> bool:
     """Join the other processes and carry out orders until there are no more; whether all went well."""
     import torch.distributed as dist
 
@@ -128,7 +159,7 @@ def work(orders: queue.SimpleQueue[Any], channel: Channel, meeting: str) -> bool
             if hands is None:
                 use_own_device(assignment.accelerator)
                 hands = OwnHands(assignment.cache_dir, assignment.accelerator)
-            if not carry_out(assignment, hands, channel, first=first):
+            if not carry_out(assignment, hands, reports, first=first):
                 return False
 
 
@@ -164,7 +195,7 @@ def use_own_device(accelerator: str) -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
-def carry_out(assignment: Assignment, hands: OwnHands, channel: Channel, *, first: bool) -> bool:
+def carry_out(assignment: Assignment, hands: OwnHands, reports: Reports, *, first: bool) -> bool:
     """Compute one cell and report how it ended; whether this process can go on with another.
 
     It can after errors that are raised on purpose: all processes meet those at the same place.
@@ -172,25 +203,26 @@ def carry_out(assignment: Assignment, hands: OwnHands, channel: Channel, *, firs
     from pretune.tracking.lightning_logger import ForwardingLogger
 
     def report_values(values: Mapping[str, Any]) -> None:
-        channel.send((VALUES, dict(values)))
+        reports.send(VALUES, dict(values))
 
     def report_step(done: int, total: int) -> None:
         if first:
-            channel.send((STEP, done, total))
+            reports.send(STEP, done, total)
 
     loggers = [ForwardingLogger("pretune", "0", report_values)] if assignment.logs and first else []
-    before = signal.signal(signal.SIGTERM, terminate)  # a training handles it itself
+    before = signal.signal(signal.SIGTERM, reports.stop)
     try:
         result = hands.perform(assignment.order, loggers=loggers, on_step=report_step)
     except Terminated:
-        channel.send((STOPPED,))
+        with contextlib.suppress(Terminated):  # asked twice
+            reports.send(STOPPED)
         return False
     except Exception as error:  # noqa: BLE001 - whatever it is, the command must hear of it
-        channel.send((FAILED, sendable(error), traceback.format_exc()))
+        reports.send(FAILED, sendable(error), traceback.format_exc())
         return isinstance(error, PretuneError)
     finally:
         signal.signal(signal.SIGTERM, before)
-    channel.send((DONE, result if first else None))
+    reports.send(DONE, result if first else None)
     return True
 
 

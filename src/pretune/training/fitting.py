@@ -19,7 +19,7 @@ from pretune.training.adapters import find_blocks
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.resume import StepCheckpoint
 from pretune.training.stopping import StopRequest, heeding_termination
-from pretune.training.strategies import local_processes, placement
+from pretune.training.strategies import leave_signals_alone, local_processes, placement
 
 SMALL_MODEL = 5_000_000
 """Below so many parameters one thread is as fast as several, and far faster beside another busy process."""
@@ -88,6 +88,8 @@ def fit(
             limit_val_batches=1.0 if validation else 0,
             use_distributed_sampler=False,
         )
+        if trainer.strategy != "single":
+            leave_signals_alone(engine)
         with interrupting(engine, stop):
             batches = FixedBatches(validation) if validation else None
             engine.fit(module, train_dataloaders=steps, val_dataloaders=batches)

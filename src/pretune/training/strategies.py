@@ -48,6 +48,17 @@ def placement(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def leave_signals_alone(engine: Any) -> None:
+    """Keep a Lightning ``Trainer`` of several processes from handling SIGTERM.
+
+    Its handler broadcasts in between whatever the processes are exchanging at the time, after which they wait for each
+    other for ever; and it has them wait for their devices in every step to hear of it. Step checkpoints agree on when
+    to stop (:func:`pretune.training.distributed.follow_first`).
+    """
+    engine._signal_connector.register_signal_handlers = lambda: None
+    engine.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
 def local_processes() -> int:
     """Processes on this machine that compute the same cell."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
