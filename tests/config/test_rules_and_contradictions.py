@@ -108,13 +108,17 @@ LOOSE: dict[str, tuple[dict[str, Any], str, str]] = {
         {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}, "trainer.devices", "must be given"
     ),
     "moments in blocks of cut weights": (
-        {"trainer.strategy": "fsdp", "optimizer.name": "adamw8bit"}, "optimizer", "valid: adamw, sgd"
+        {"trainer.strategy": "fsdp", "trainer.devices": 2, "optimizer.name": "adamw8bit"},
+        "optimizer",
+        "valid: adamw, sgd",
     ),
     "adapters on cut weights": (
-        {"trainer.strategy": "fsdp", "regularizer.name": "lora"}, "regularizer", "valid: none, freeze, replay"
+        {"trainer.strategy": "fsdp", "trainer.devices": 2, "regularizer.name": "lora"},
+        "regularizer",
+        "valid: none, freeze, replay",
     ),
     "rounded updates of cut weights": (
-        {"trainer.strategy": "fsdp", "trainer.precision": "bf16-true"},
+        {"trainer.strategy": "fsdp", "trainer.devices": 2, "trainer.precision": "bf16-true"},
         "trainer.precision",
         "valid: bf16-mixed, 32-true",
     ),
