@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config.axes import quote_axes
 from pretune.config.schema import register
+from pretune.config.secrets import check_overrides, overrides_in, redact
 from pretune.config.trust import check_config_folders
 from pretune.errors import PretuneError, Terminated, UsageError
 from pretune.execution.crew import is_follower
@@ -38,6 +39,7 @@ def launch(main: Callable[[], Any]) -> None:
         sys.exit(follow())
     sys.argv[1:] = quote_axes(sys.argv[1:])
     try:
+        check_overrides(overrides_in(sys.argv[1:]))
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()
     except (Exception, KeyboardInterrupt, Terminated) as error:
@@ -89,7 +91,7 @@ def asks_for_debug(arguments: list[str]) -> bool:
 def explain(error: BaseException, *, debug: bool) -> int:
     """Write one readable message about ``error`` to standard error; return the exit status."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("\ninterrupted; the same command goes on where this one stopped\n")
         return INTERRUPTED
@@ -97,12 +99,12 @@ def explain(error: BaseException, *, debug: bool) -> int:
         sys.stderr.write(f"\n{error}; the same command goes on where this one stopped\n")
         return RESUME
     if isinstance(error, PretuneError):
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {redact(str(error))}\n")
         return USAGE if isinstance(error, UsageError) else FAILURE
     from pretune.config.diagnosis import diagnose, is_refusal
 
     if is_refusal(error):
-        sys.stderr.write(f"error: {diagnose(typing.cast(Exception, error), sys.argv)}\n")
+        sys.stderr.write(f"error: {redact(diagnose(typing.cast(Exception, error), sys.argv))}\n")
         return USAGE
     if isinstance(error, BrokenPipeError):  # whoever read the output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,5 +112,5 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, OSError):
         sys.stderr.write(f"error: {error.strerror or error}: {error.filename or ''}\n")
         return FAILURE
-    sys.stderr.write(f"error: {type(error).__name__}: {error}\n(debug=true shows the traceback)\n")
+    sys.stderr.write(f"error: {type(error).__name__}: {redact(str(error))}\n(debug=true shows the traceback)\n")
     return FAILURE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import logging
 import os
 import ssl
@@ -12,11 +11,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pretune.checkpoints.files import HubFile
 from pretune.checkpoints.revisions import Ref
+from pretune.config.secrets import IN_ADDRESS
 from pretune.errors import CheckpointError, HubUnreachable, PretuneError
 
 log = logging.getLogger(__name__)
@@ -31,16 +30,13 @@ BUSY_STATUSES = (408, 429, 500, 502, 503, 504)
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Answers after which to ask again, and the seconds to wait before each further attempt."""
 
-LONGEST_PAUSE = 300.0
-"""Seconds that a busy Hub may ask to wait, and is waited for; one that asks for more is an error."""
-
 _reached: set[str] = set()
 """Addresses that have answered this process."""
 
 
 def endpoint() -> str:
-    """Address of the Hub in use."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    """Address of the Hub in use, without the password that it may hold: it is shown and recorded."""
+    return IN_ADDRESS.sub(r"\g<scheme>", os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
 
 
 def is_reachable() -> bool:
@@ -155,9 +151,6 @@ def patiently(ask: Callable[[], T]) -> T:
             status = getattr(error.response, "status_code", None)
             if status not in BUSY_STATUSES:
                 raise
-            pause = max(pause, asked_to_wait(error.response))
-            if pause > LONGEST_PAUSE:
-                raise
             reason = f"answered {status}"
         except Exception as error:
             if not is_transport_error(error) or not is_reachable():
@@ -166,19 +159,6 @@ def patiently(ask: Callable[[], T]) -> T:
         log.info("%s %s; trying again in %g s", endpoint(), reason, pause)
         time.sleep(pause)
     return ask()
-
-
-def asked_to_wait(response: Any) -> float:
-    """Seconds that an answer asks to wait before the next question (``Retry-After``); 0 if it does not say."""
-    given = getattr(response, "headers", {}).get("Retry-After", "")
-    try:
-        return max(float(given), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((email.utils.parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def fetch_refs(repo: str) -> tuple[Ref, ...]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 
+from pretune.config.secrets import redact
 from pretune.errors import Terminated
 
 
@@ -16,7 +17,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(redact(self.format(record)) + "\n")
 
 
 def set_up_process() -> None:

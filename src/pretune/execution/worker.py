@@ -18,6 +18,7 @@ from pretune.config.probing import ProbeConfig
 from pretune.config.running import TrainConfig
 from pretune.config.schema import freeze
 from pretune.config.science import Checkpoint
+from pretune.config.secrets import redact
 from pretune.data.partition import LoadSplit
 from pretune.errors import ClaimLost, PretuneError, TrainingDiverged, WeightsDamaged
 from pretune.execution.cells import Cell, JobCells
@@ -131,7 +132,7 @@ class Worker:
         except Exception as error:
             self._check_storage(error)
             self._note_failure(cell, cells.job, failure_id, error)
-            message = str(error) if isinstance(error, PretuneError) else f"{type(error).__name__}: {error}"
+            message = redact(str(error) if isinstance(error, PretuneError) else f"{type(error).__name__}: {error}")
             seconds = time.perf_counter() - started
             self._failed[cell.key] = outcome_of(cell, FAILED, run_id=failure_id, error=message, seconds=seconds)
             return self._failed[cell.key]
