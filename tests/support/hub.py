@@ -49,8 +49,7 @@ class Repository:
 class LoopbackHub:
     """Repositories by (kind, name), where kind is ``models`` or ``datasets``; ``requests`` lists what was asked.
 
-    ``fail``, ``cut`` and ``limit``: end of a path → how many more requests for it are answered with 503, broken off
-    half way, or answered with 429 and ``retry_after``.
+    ``fail`` and ``cut``: end of a path → how many more requests for it are answered with 503, or broken off half way.
     """
 
     def __init__(self) -> None:
@@ -58,8 +57,6 @@ class LoopbackHub:
         self.requests: list[str] = []
         self.fail: dict[str, int] = {}
         self.cut: dict[str, int] = {}
-        self.limit: dict[str, int] = {}
-        self.retry_after = "7"
         self.server: ThreadingHTTPServer | None = None
         self.port = 0
 
@@ -148,8 +145,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.loopback.requests.append(f"{self.command} {path}{sent}")
         if self.misbehaves(self.loopback.fail, path):
             return self.send(b"", 503)
-        if self.misbehaves(self.loopback.limit, path):
-            return self.send(b"", 429, Retry_After=self.loopback.retry_after)
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/([a-z-]+)(?:/(.+))?)?", path):
             kind, name, verb, rest = match.groups()
         elif match := re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/(resolve)/(.+)", path):

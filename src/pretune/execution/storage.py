@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pretune.errors import StorageFailure
+from pretune.results.links import refuse_links
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -32,10 +33,12 @@ class Foothold:
     @classmethod
     @contextlib.contextmanager
     def on(cls, folder: Path) -> Iterator[Foothold]:
-        """Make ``folder`` if need be and hold it. Raises :class:`StorageFailure` where it cannot be made.
+        """Make ``folder`` if need be and hold it. Raises :class:`StorageFailure` where it cannot be made, and
+        :class:`UsageError` where links in it lead elsewhere.
 
         A folder made here that is still empty when the body raises is removed: what was refused leaves nothing.
         """
+        refuse_links(folder)
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,9 @@ from pretune.results.schema import BASELINE_SCORER, metrics_frame
 
 NAME = "amuro_char"
 MODEL = re.compile(
-    r"(?:olmo1b_)?(?:hf_)?(?:(?:ckpt|checkpoint-)(?P<step>\d+)|(?P<main>main))?_?"
-    r"(?:original(?:_hf)?|(?P<task>mnli|paws|xsum|socialiqa|tulu)_(?P<epochs>\d+)epoch_(?P<lr>\d+e-\d+))?"
-    r"(?:_?(?P<shots>\d+)shots)?"
+    r"(?:olmo1b_)?(?:hf_)?(?:(?:ckpt|checkpoint-)(?P<step>\d{1,12})|(?P<main>main))?_?"
+    r"(?:original(?:_hf)?|(?P<task>mnli|paws|xsum|socialiqa|tulu)_(?P<epochs>\d{1,9})epoch_(?P<lr>\d+e-\d+))?"
+    r"(?:_?(?P<shots>\d{1,9})shots)?"
 )
 FORMATS = {"_instruct": "instruct", "_inputoutput": "io"}
 LAST_STEP, TOKENS_PER_STEP = 738_020, 4_194_304

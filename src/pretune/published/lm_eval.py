@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from pretune.errors import DataError
 from pretune.published.records import Origin, Published, bound, load_object, name_family, read_rows
+from pretune.results.links import leads_out
 from pretune.results.schema import metrics_frame
 
 NAME = "lm_eval"
@@ -25,10 +26,13 @@ METRICS: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 """The harness's metrics that the results table has a name for; any other keeps its own, with the filter as scorer."""
 
+LARGEST = 1.7e308
+"""Numbers beyond it are no finite ones."""
+
 SHARES = {"accuracy", "exact_match"}
 NO_METRIC = {"alias", "name", "sample_len", "sample_count"}
-STEP = re.compile(r"(?:step|ckpt|iter)[-_]?0*(\d+)", re.IGNORECASE)
-TOKENS = re.compile(r"tokens(\d+)B")
+STEP = re.compile(r"(?:step|ckpt|iter)[-_]?0*(\d{1,15})", re.IGNORECASE)
+TOKENS = re.compile(r"tokens(\d{1,9})B")
 
 
 def read_lm_eval(path: Path) -> Published:
@@ -59,8 +63,7 @@ def _read_file(file: Path) -> list[dict[str, Any]]:
         raise DataError(f"{file} cannot be read: {error}") from error
     results = _take(content, "results", file)
     weights = _find_weights(content, file)
-    shots, counts = content.get("n-shot") or {}, content.get("n-samples") or {}
-    groups = set(content.get("groups") or {})
+    shots, counts, groups = (_take_optional(content, field, file) for field in ("n-shot", "n-samples", "groups"))
     rows = []
     for task in results:
         if task in groups:  # an aggregate of tasks that are listed themselves
@@ -96,11 +99,11 @@ def _read_metrics(metrics: Mapping[str, Any], task: str, file: Path) -> Iterator
 
 
 def _take_whole(value: object) -> int | None:
-    return int(value) if _is_number(value) else None
+    return int(value) if _is_number(value) and abs(value) < 2**63 else None
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _take(content: Mapping[str, Any], field: str, file: Path, parent: str = "") -> dict[str, Any]:
@@ -111,12 +114,17 @@ def _take(content: Mapping[str, Any], field: str, file: Path, parent: str = "") 
     return value
 
 
+def _take_optional(content: Mapping[str, Any], field: str, file: Path) -> dict[str, Any]:
+    return _take(content, field, file) if content.get(field) else {}
+
+
 def _find_weights(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    given = content.get("config")
-    config: dict[str, Any] = given if isinstance(given, dict) else {}
+    config = _take_optional(content, "config", file)
     arguments = config.get("model_args") or {}
     if isinstance(arguments, str):
         arguments = dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
+    if not isinstance(arguments, dict):
+        raise DataError(f"{file}: field 'config.model_args' is {type(arguments).__name__}, neither text nor object")
     model = arguments.get("pretrained") or content.get("model_name") or config.get("model")
     if not isinstance(model, str) or not model:
         raise DataError(f"{file}: neither 'config.model_args.pretrained' nor 'model_name' names the model")
@@ -127,14 +135,17 @@ def _find_weights(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
         "kind": "evaluate", "state": "base", "family": name_family(model, NAME), "checkpoint": revision,
         "phase": "main", "step": int(step[1]) if step else None,
         "tokens": int(tokens[1]) * 10**9 if tokens else None,
-        "params": config.get("model_num_parameters") if _is_number(config.get("model_num_parameters")) else None,
+        "params": _take_whole(config.get("model_num_parameters")),
     }  # fmt: skip
 
 
 def _bootstrap_samples(file: Path, task: str) -> dict[tuple[str, str], dict[str, float]]:
     """Intervals by (metric, filter) from the rows beside a results file, where they are."""
     date = file.stem.rpartition("results_")[2]
-    samples = file.with_name(f"samples_{task}_{date}.jsonl")
+    name = f"samples_{task}_{date}.jsonl"
+    if leads_out(name) or "\0" in name or len(name.encode("utf-8", "replace")) > 255:
+        return {}
+    samples = file.with_name(name)
     if not samples.is_file():
         return {}
     from pretune.evaluation.intervals import bootstrap_mean

@@ -64,7 +64,7 @@ def read_rows(path: Path, *, required: Sequence[str] = ()) -> Iterator[tuple[Ori
                     raise origin.fail(f"the columns {lacking} are missing; there are {list(row)}")
                 checked = True
             yield origin, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -112,9 +112,13 @@ def take_number(row: Mapping[str, Any], field: str, origin: Origin, *, whole: bo
     value = row.get(field)
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or isinstance(value, bool) or (whole and number != int(number)):
+    if (
+        not math.isfinite(number)
+        or isinstance(value, bool)
+        or (whole and (number != int(number) or abs(number) >= 2**63))
+    ):
         kind = "a whole number" if whole else "a finite number"
         raise origin.fail(f"field '{field}' is {value!r}, not {kind}")
     return number

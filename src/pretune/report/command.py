@@ -9,6 +9,7 @@ from pretune.config.running import ReportConfig
 from pretune.config.schema import freeze
 from pretune.config.validation import validate
 from pretune.errors import UsageError
+from pretune.results.links import refuse_links
 from pretune.results.store import Study, write_atomically
 
 
@@ -17,6 +18,7 @@ def run_report(composed: Any) -> int:
     config = freeze(ReportConfig, composed)
     validate([config])
     study = Study(config.study_dir)
+    refuse_links(study.root)
     if config.compare:
         if not study.runs.is_dir():
             raise UsageError(f"study_dir={config.study_dir}: there are no results in {study.root}; run train.py first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pretune.errors import UsageError
 from pretune.published import read_published
 from pretune.results.store import Study
 from pretune.results.table import compact_when_due, load
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,9 @@ def find_primary(study: Study) -> dict[str, tuple[str, str]]:
     for folder in study.finished_runs():
         if folder.name.startswith("evaluate-") and study.is_finished(folder.name):
             run = study.read_run(folder.name)
-            metric, scorer = run["facts"]["primary"]
-            primary[str(run["request"]["task"]["name"])] = (str(metric), str(scorer))
+            try:
+                metric, scorer = run["facts"]["primary"]
+                primary[str(run["request"]["task"]["name"])] = (str(metric), str(scorer))
+            except (KeyError, TypeError, ValueError) as error:
+                log.warning("left out %s: no primary measure in it (%r)", folder / "run.json", error)
     return primary

@@ -30,10 +30,12 @@ from typing import Any
 
 import yaml
 
+from pretune.config.secrets import redact
 from pretune.errors import DamagedFile, UsageError, suggest
 from pretune.results.checksums import NAME as SUMS
 from pretune.results.checksums import check_bytes, read_sums, write_sums
 from pretune.results.claims import Claim
+from pretune.results.links import leads_out
 from pretune.results.schema import SCHEMA_VERSION, metrics_frame
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ class Study:
 
     def run_dir(self, run_id: str) -> Path:
         """Folder of a run, finished or not. A name that leads elsewhere (``../x``) is refused."""
-        if Path(run_id).name != run_id or run_id.startswith("."):
+        if leads_out(run_id):
             raise UsageError(f"'{run_id}' is not the name of a run")
         return self.runs / run_id
 
@@ -88,7 +90,7 @@ class Study:
             return None
         except (ValueError, KeyError, TypeError):
             return None  # a damaged entry: the cell is found again by its id
-        return run_id if Path(run_id).name == run_id and self.is_finished(run_id) else None
+        return run_id if not leads_out(run_id) and self.is_finished(run_id) else None
 
     def is_finished(self, run_id: str) -> bool:
         """Whether the run folder holds the completion marker, and record and metrics are as they were written.
@@ -154,7 +156,7 @@ class Study:
                 "facts": record.facts,
                 "provenance": record.provenance,
             }
-            (folder / "run.json").write_text(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+            (folder / "run.json").write_text(redact(json.dumps(body, indent=1, ensure_ascii=False, default=str)))
             write_sums(folder)
             flush(folder)
             claim.check()
@@ -195,14 +197,14 @@ class Study:
         folder = self._start_folder(run_id)
         try:
             body = {"run_id": run_id, "status": "failed", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **failure}
-            (folder / "failure.json").write_text(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+            (folder / "failure.json").write_text(redact(json.dumps(body, indent=1, ensure_ascii=False, default=str)))
             self._put_in_place(folder, run_id)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clear_failure(self, run_id: str) -> None:
         """Remove the failure record of a cell that has since been finished."""
-        folder = self.runs / run_id
+        folder = self.run_dir(run_id)
         if (folder / "failure.json").is_file() and not self.is_finished(run_id):
             shutil.rmtree(folder, ignore_errors=True)
 
