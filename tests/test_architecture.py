@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "pretune"
 LAYERS = (
     ("errors",),
     ("config",),
-    ("results",),
+    ("results", "planning"),
     ("checkpoints",),
     ("pico", "modeling"),
     ("data",),
@@ -30,7 +30,7 @@ LAYERS = (
 """From the bottom up: a module imports from its own layer and from those above it in this list only."""
 
 HEAVY = {"torch", "lightning", "transformers", "datasets", "pandas", "pyarrow", "matplotlib", "wandb", "scipy"}
-LIGHT_PACKAGES = ("config", "results", "checkpoints", "pico", "execution")
+LIGHT_PACKAGES = ("config", "results", "planning", "checkpoints", "pico", "execution")
 """Packages that planning, ``--help`` and the check for finished cells go through."""
 
 

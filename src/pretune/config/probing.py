@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretune.config.options import option
-from pretune.config.running import Logger, Sample, Swept, Trainer
+from pretune.config.running import Logger, Plan, Sample, Swept, Trainer
 from pretune.config.science import LARGEST_SEED, Checkpoint, Format
 
 NORMALISATIONS = ("init", "rms", "frobenius", "global")
@@ -84,12 +84,13 @@ class ProbeConfig(Swept):
     shot_sampling: str = option("fixed", help="how shots are chosen", choices=("fixed",))
     shot_seed: int = option(0, help="seed of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     trainer: Trainer = option(factory=Trainer, help="machine side")
+    plan: Plan = option(factory=Plan, help="what mode=plan and mode=status show")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")
     mode: str = option(
         "run",
         help="run: compute the cells; others show or fetch",
-        choices=("run", "plan", "verify", "prefetch"),
+        choices=("run", "plan", "status", "retry", "verify", "prefetch"),
         scientific=False,
     )
     fail_fast: bool = option(False, help="stop at the first failed cell", scientific=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pretune.config.options import option
 from pretune.config.science import LARGEST_SEED, Checkpoint, Format, Optimizer, Regularizer, Stage, Task
 
-MODES = ("run", "plan", "show", "contamination", "checkpoints", "verify", "prefetch")
+MODES = ("run", "plan", "status", "retry", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
 SHARDED = ("fsdp",)
 """Strategies in which each process holds a part of the weights."""
@@ -115,6 +115,25 @@ class Cache:
     )
 
 
+DEVICES = ("B200", "H200", "H100", "A100", "L40S", "L4", "A10", "RTX 4090", "CPU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What ``mode=plan`` and ``mode=status`` show."""
+
+    device: str | None = option(
+        None,
+        help="accelerator that costs are estimated for; null: the one of the study's finished runs",
+        choices=DEVICES,
+        scientific=False,
+    )
+    cells: bool | None = option(None, help="list every cell; null: where there are at most 60", scientific=False)
+    follow: float | None = option(
+        None, help="mode=status: show again after so many seconds, until nothing is missing", above=0, scientific=False
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """Keys that every script has."""
@@ -178,6 +197,7 @@ class TrainConfig(Swept):
     optimizer: Optimizer = option(factory=Optimizer, help="optimizer")
     regularizer: Regularizer = option(factory=Regularizer, help="regularisation")
     trainer: Trainer = option(factory=Trainer, help="machine side of training")
+    plan: Plan = option(factory=Plan, help="what mode=plan and mode=status show")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Eval = option(factory=Eval, help="evaluation of base and tuned model")
     seed: int = option(0, help="seed of rows, order and dropout", minimum=0, maximum=LARGEST_SEED)
@@ -219,6 +239,7 @@ class EvaluateConfig(Swept):
     )
     shot_seed: int = option(0, help="seed of the shots and of the evaluated sample", minimum=0, maximum=LARGEST_SEED)
     trainer: Trainer = option(factory=Trainer, help="machine side")
+    plan: Plan = option(factory=Plan, help="what mode=plan and mode=status show")
     logger: Logger = option(factory=Logger, help="logger")
     eval: Sample = option(factory=Sample, help="which rows")
     contamination: Contamination = option(factory=Contamination, help="text in which evaluated rows are looked up")

@@ -145,6 +145,17 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Size of a family's models, rounded: what a plan is estimated from before anything is downloaded."""
+
+    parameters: int = option(help="all weights, the embedding included", minimum=1, scientific=False)
+    layers: int = option(help="transformer blocks", minimum=1, scientific=False)
+    hidden_size: int = option(help="width of the residual stream", minimum=1, scientific=False)
+    vocabulary: int = option(help="rows of the output head", minimum=1, scientific=False)
+    tied: bool = option(False, help="whether the embedding is the output head", scientific=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Where weights come from. ``revision`` (exact) or ``step`` (looked up by ``pattern``) says which."""
 
@@ -175,6 +186,7 @@ class Checkpoint:
     init_std: float | None = option(
         None, help="standard deviation of the initial weights, where the family has no step 0", above=0
     )
+    shape: Shape | None = option(None, help="size of the models, for estimates (mode=plan)", scientific=False)
     pretraining_text: str | None = option(None, help="task whose text the loss before and after is measured on")
     path: str | None = option(
         None, help="local folder: of one checkpoint (source=path), of a trained ladder (source=ladder)"

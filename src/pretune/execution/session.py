@@ -36,6 +36,7 @@ from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING, CellO
 from pretune.execution.pretraining import build_ladders, check_overrides
 from pretune.execution.searching import is_search, search_rates
 from pretune.execution.selecting import select
+from pretune.execution.status import keep_failed
 from pretune.execution.verifying import verify_jobs
 from pretune.results.identity import digest
 from pretune.results.store import Study
@@ -83,6 +84,8 @@ class Session:
         if not jobs:
             raise UsageError("the sweep has no cells: one of its axes has no value, or only=… leaves none")
         self.grid: Grid = plan_grid(jobs)
+        if self.grid.config.mode == "retry":
+            self.grid = keep_failed(self.grid)
 
     @property
     def study_root(self) -> Path:
@@ -95,7 +98,7 @@ class Session:
 
     def shows_only(self) -> bool:
         """Whether the command runs no cells, but shows, verifies or fetches what belongs to them."""
-        return self.grid.config.mode != "run"
+        return self.grid.config.mode not in ("run", "retry")
 
     def show(self) -> int:
         """List the cells with what is finished (``mode=plan``), or do what another mode asks; nothing is run."""
@@ -113,20 +116,13 @@ class Session:
             from pretune.execution.contamination import report_contamination
 
             return report_contamination(self.grid)
-        from rich.table import Table
+        if self.grid.config.mode == "status":
+            from pretune.execution.status import follow_status
 
-        console, study = make_console(), self.grid.study
-        table = Table("kind", "cell", "state", show_edge=False, pad_edge=False, header_style="bold")
-        seen, missing = set(), 0
-        for cells in self.grid.jobs:
-            for cell in cells.all():
-                if cell.key not in seen:
-                    seen.add(cell.key)
-                    done = study.find_finished(cell.key) is not None
-                    missing += not done
-                    table.add_row(cell.kind, escape(cell.name), "finished" if done else "missing")
-        console.print(table)
-        console.print(f"{len(seen)} cells, {len(seen) - missing} finished, {missing} missing.")
+            return follow_status(self.grid)
+        from pretune.execution.plan_display import show_plan
+
+        show_plan(self.grid, make_console())
         return 0
 
     def run(self) -> int:

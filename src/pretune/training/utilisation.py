@@ -9,26 +9,15 @@ from typing import Any
 import torch
 
 from pretune.modeling import text_config
-
-PEAK_FLOPS = {
-    "B200": 2.25e15,
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10": 125e12,
-    "RTX 4090": 165e12,
-}
-"""Dense bf16 operations per second by part of the device's name, as its maker states them (no sparsity)."""
+from pretune.planning.accelerators import find_peak
 
 
 def peak_flops(device: torch.device, *, devices: int = 1) -> float | None:
     """Peak of so many of a known accelerator in bf16; ``None`` for any other device."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak * devices for part, peak in PEAK_FLOPS.items() if part in name), None)
+    peak = find_peak(torch.cuda.get_device_name(device))
+    return None if peak is None else peak * devices
 
 
 def flops_per_token(model: Any, *, length: float, supervised: float) -> float:

@@ -1,0 +1,186 @@
+"""What a person sees of a plan: its cells or groups of them, then what they cost and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pretune.config.running import TrainConfig
+from pretune.execution.grid import Grid
+from pretune.execution.planned import DONE, MISSING, STATES, GridPlan, PlannedCell, make_plan
+from pretune.planning.accelerators import ACCELERATORS, LARGEST_SHARE, START_SECONDS, Accelerator
+from pretune.planning.calibration import Calibration
+from pretune.planning.costs import training_memory
+
+MOST_LISTED = 60
+"""Cells up to which each is listed by itself."""
+COMPARED = ("A100", "H100", "H200")
+"""Accelerators that a plan compares where none is named and nothing was measured."""
+
+
+def show_plan(grid: Grid, console: Console) -> None:
+    """Print a plan: what there is, what it costs, what it needs; then the cells, or their groups."""
+    plan = make_plan(grid)
+    counts = ", ".join(
+        f"{plan.count(state)} {state}" for state in STATES if plan.count(state) or state in (DONE, MISSING)
+    )
+    listed = grid.config.plan.cells
+    if listed or (listed is None and len(plan.cells) <= MOST_LISTED):
+        console.print(list_cells(plan))
+    else:
+        console.print(list_groups(plan))
+    console.print()
+    console.print(f"{len(plan.cells)} cells, {counts}.")
+    for line in describe_cost(plan, grid):
+        console.print(escape(line), soft_wrap=True)
+
+
+def list_cells(plan: GridPlan) -> Table:
+    """One row per cell."""
+    table = Table("kind", "cell", show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("about", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for cell in plan.cells:
+        seconds = plan.seconds(cell) if cell.state != DONE else None
+        table.add_row(cell.cell.kind, escape(cell.cell.name), say_time(seconds) if seconds else "", cell.state)
+    return table
+
+
+def list_groups(plan: GridPlan) -> Table:
+    """One row per checkpoint and task, with the totals."""
+    groups: dict[tuple[str, str], list[PlannedCell]] = {}
+    for cell in plan.cells:
+        groups.setdefault(cell.group, []).append(cell)
+    shown = [state for state in STATES if plan.count(state)]
+    table = Table("checkpoint", "task", show_edge=False, pad_edge=False, header_style="bold")
+    for name in ("cells", *shown, "time left"):
+        table.add_column(name, justify="right")
+    for (checkpoint, task), cells in groups.items():
+        counts = [str(sum(cell.state == state for cell in cells) or "") for state in shown]
+        seconds = total_seconds(plan, cells)
+        left = "" if all(cell.state == DONE for cell in cells) else say_time(seconds)
+        table.add_row(escape(checkpoint), escape(task), str(len(cells)), *counts, left)
+    return table
+
+
+def total_seconds(plan: GridPlan, cells: Sequence[PlannedCell], device: Accelerator | None = None) -> float | None:
+    """Seconds of the cells that are not finished; ``None`` where one cannot be told."""
+    found = [plan.seconds(cell, device) for cell in cells if cell.state != DONE]
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
+    """Time, memory, disk, and how sure all that is."""
+    left = [cell for cell in plan.cells if cell.state != DONE]
+    if not left:
+        return []
+    lines = []
+    unknown = sorted(name for name, shape in plan.checkpoints.items() if shape is None)
+    if unknown:
+        lines.append(f"Cost unknown: {unknown[0]} says nothing of its size (checkpoint.shape).")
+    total = total_seconds(plan, left)
+    if total is not None and plan.device is None:
+        lines.append(f"About {say_time(total)} one after another, by the times of this study's finished cells.")
+        lines += describe_errors(plan.calibration)
+    names = (plan.device.name,) if plan.device else COMPARED if total is None and not unknown else ()
+    for name in names:
+        seconds = total_seconds(plan, left, ACCELERATORS[name])
+        if seconds is not None:
+            starts = START_SECONDS * len({cell.group[0] for cell in left})
+            hours = (seconds + starts) / 3600
+            lines.append(f"On {name}: about {hours:,.1f} GPU-hours.")
+    if names:
+        lines.append(
+            f"Assumed, not measured: at most {LARGEST_SHARE:.0%} of the peak, less with short rows; answers decoded "
+            "slowly. Expect a factor of two either way; a few finished cells in the study make it sharper."
+        )
+    lines += describe_memory(plan, grid, [ACCELERATORS[name] for name in names])
+    shapes = [shape for name, shape in plan.checkpoints.items() if shape and any(c.group[0] == name for c in left)]
+    if grid.config.checkpoint.source == "hub" and shapes:
+        low, high = (sum(size * shape.parameters for shape in shapes) / 1e9 for size in (2, 4))
+        lines.append(
+            f"Weights of {len(shapes)} checkpoints: {low:,.0f} to {high:,.0f} GB to download unless they are here "
+            "(mode=prefetch says exactly)."
+        )
+    if plan.kept_models:
+        policy = "" if grid.config.__class__ is not TrainConfig or grid.config.keep_model else " at most"
+        lines.append(f"Fine-tuned weights:{policy} {plan.kept_models / 1e9:,.1f} GB (keep_model=none|selected|all).")
+    if plan.assumed:
+        lines.append(f"Sizes of {', '.join(plan.assumed)} are guesses: nothing is recorded of them.")
+    return lines
+
+
+def describe_errors(calibration: Calibration) -> list[str]:
+    """How well the finished cells would have been predicted, each by the others."""
+    ratios = calibration.errors()
+    if len(ratios) < 3:
+        return []
+    off = sorted(abs(math.log(ratio)) for ratio in ratios)
+    within = sum(value <= math.log(1.3) for value in off) / len(off)
+    return [
+        f"Of {len(ratios)} finished cells, each predicted by the others, half are within "
+        f"{math.expm1(statistics.median(off)):.0%}, {within:.0%} within 30 %."
+    ]
+
+
+def describe_memory(plan: GridPlan, grid: Grid, devices: Sequence[Accelerator]) -> list[str]:
+    """The largest memory of a cell, whether it fits, and what would make it fit."""
+    known = [(cell.memory, cell) for cell in plan.cells if cell.memory is not None and cell.state != DONE]
+    if not known:
+        return []
+    most, cell = max(known, key=lambda item: item[0])
+    text = f"Memory: up to {most / 1e9:,.1f} GB on one device ({cell.cell.name})"
+    small = [device for device in devices if most > 0.95 * device.memory]
+    if not devices:
+        return [text + "."]
+    if not small:
+        return [text + f"; fits {', '.join(device.name for device in devices)}."]
+    lines = [text + f"; too much for {', '.join(device.name for device in small)}."]
+    remedies = find_remedies(grid, cell, plan, min(device.memory for device in small))
+    lines.append(f"It would fit with {' or '.join(remedies)}." if remedies else "Nothing tried here makes it fit.")
+    return lines
+
+
+def find_remedies(grid: Grid, cell: PlannedCell, plan: GridPlan, memory: float) -> list[str]:
+    """Keys that bring a training below ``memory``."""
+    job = next((j for j in grid.jobs if j.train is not None and j.train.key == cell.cell.key), None)
+    shape = plan.checkpoints[cell.group[0]]
+    if job is None or shape is None or not isinstance(job.job.config, TrainConfig):
+        return []
+    config = job.job.config
+
+    def changed(part: str, **changes: Any) -> TrainConfig:
+        return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+    tried = {
+        "trainer.micro_batch=1": changed("trainer", micro_batch=1),
+        "trainer.activation_checkpointing=true": changed("trainer", activation_checkpointing=True),
+        "optimizer=adamw8bit": changed("optimizer", name="adamw8bit"),
+        "trainer=bf16_true": changed("trainer", precision="bf16-true"),
+        "regularizer=lora": changed("regularizer", name="lora"),
+        "trainer=fsdp trainer.devices=4": changed("trainer", strategy="fsdp", devices=4),
+        "trainer=fsdp trainer.devices=8": changed("trainer", strategy="fsdp", devices=8),
+    }
+    fits = [name for name, other in tried.items() if training_memory(other, shape) <= 0.95 * memory]
+    return fits[:-1] if "trainer=fsdp trainer.devices=4" in fits else fits
+
+
+def say_time(seconds: float | None) -> str:
+    """A length of time for people."""
+    if seconds is None:
+        return "?"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.1f} h"

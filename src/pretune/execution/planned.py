@@ -1,0 +1,230 @@
+"""``mode=plan``: the cells of a grid with their state, and what those that are missing will cost."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pretune.checkpoints.resolution import label_of
+from pretune.config.probing import ProbeConfig
+from pretune.config.running import TrainConfig
+from pretune.config.schema import freeze
+from pretune.config.science import Checkpoint, Shape, Task
+from pretune.errors import PretuneError
+from pretune.execution.cells import Cell, JobCells, checkpoint_of
+from pretune.execution.grid import Grid
+from pretune.execution.keeping import SMALL_ENOUGH_TO_KEEP
+from pretune.planning.accelerators import ACCELERATORS, Accelerator
+from pretune.planning.calibration import Calibration, Key, Sample, seconds_on
+from pretune.planning.costs import (
+    Work,
+    evaluation_memory,
+    shape_of,
+    training_memory,
+    work_of_evaluation,
+    work_of_probe,
+    work_of_training,
+)
+from pretune.results.identity import make_run_id
+from pretune.results.store import Study
+
+DONE, FAILED, RUNNING, MISSING = "finished", "failed", "running", "missing"
+STATES = (DONE, FAILED, RUNNING, MISSING)
+MOST_SAMPLES = 240
+"""Finished runs that are read for their times: an even choice of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell with its state, its work (``None``: the model's shape is unknown) and what it is like."""
+
+    cell: Cell
+    group: tuple[str, str]
+    state: str
+    work: Work | None
+    key: Key
+    memory: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridPlan:
+    """Everything that a plan says."""
+
+    cells: tuple[PlannedCell, ...]
+    calibration: Calibration
+    device: Accelerator | None
+    devices: int
+    checkpoints: Mapping[str, Shape | None]
+    kept_models: float
+    assumed: tuple[str, ...]
+
+    def count(self, state: str) -> int:
+        """Cells in a state."""
+        return sum(cell.state == state for cell in self.cells)
+
+    def seconds(self, cell: PlannedCell, device: Accelerator | None = None) -> float | None:
+        """Estimated seconds of a cell: as measured in this study, unless a device is named."""
+        if cell.work is None:
+            return None
+        measured = self.calibration.predict(cell.key, cell.work.flops + cell.work.decoding)
+        device = device or self.device
+        if measured is not None and device is None:
+            return measured
+        return None if device is None else seconds_on(device, cell.work, devices=self.devices)
+
+
+def find_state(cell: Cell, study: Study, claimed: frozenset[str]) -> str:
+    """What is known of a cell without resolving anything."""
+    if study.find_finished(cell.key) is not None:
+        return DONE
+    if f"{cell.kind}-{cell.name}" in claimed:
+        return RUNNING
+    failed = study.runs / make_run_id(cell.kind, cell.name, cell.key) / "failure.json"
+    return FAILED if failed.is_file() else MISSING
+
+
+def read_claims(study: Study) -> dict[str, str]:
+    """Names of cells (without the end of their ids) that a process works on → ``run_id``."""
+    return {path.stem.rpartition("-")[0]: path.stem for path in study.claims.glob("*.json")}
+
+
+def make_plan(grid: Grid) -> GridPlan:
+    """Plan a grid. Reads the study's records; no network, no weights."""
+    config, study = grid.config, grid.study
+    claimed = frozenset(read_claims(study))
+    cells: dict[str, PlannedCell] = {}
+    checkpoints: dict[str, Shape | None] = {}
+    kept = 0.0
+    for job in grid.jobs:
+        checkpoint = checkpoint_of(job.job)
+        shape = shape_of(checkpoint)
+        name = f"{checkpoint.family} {label_of(checkpoint)}"
+        checkpoints[name] = shape
+        for cell in job.all():
+            if cell.key in cells:
+                continue
+            work = work_of(job, cell, shape) if shape is not None else None
+            state = find_state(cell, study, claimed)
+            cells[cell.key] = PlannedCell(
+                cell=cell,
+                group=(name, _task_of(job)),
+                state=state,
+                work=work,
+                key=key_of(job, cell, checkpoint.family),
+                memory=_memory_of(job, cell, shape),
+            )
+            if cell.kind == "train" and state != DONE and shape is not None:
+                kept += _kept_bytes(job, shape)
+    device = ACCELERATORS[config.plan.device] if config.plan.device else None
+    tasks = {task.name: task for job in grid.jobs for task in _tasks_of(job)}
+    return GridPlan(
+        cells=tuple(cells.values()),
+        calibration=Calibration(read_samples(study)),
+        device=device,
+        devices=(config.trainer.devices or 1) * config.trainer.num_nodes,
+        checkpoints=checkpoints,
+        kept_models=kept,
+        assumed=tuple(
+            sorted({cell.key[2] for cell in cells.values() if cell.work and not cell.work.known} & set(tasks))
+        ),
+    )
+
+
+def _task_of(job: JobCells) -> str:
+    config = job.job.config
+    if isinstance(config, ProbeConfig):
+        return config.probe.name
+    return getattr(config, "suite", None) or config.task.name
+
+
+def _tasks_of(job: JobCells) -> Iterator[Task]:
+    if not isinstance(job.job.config, ProbeConfig):
+        yield job.job.config.task
+    yield from job.job.tasks.values()
+
+
+def _kept_bytes(job: JobCells, shape: Shape) -> float:
+    config = job.job.config
+    assert isinstance(config, TrainConfig)
+    policy = config.keep_model or ("all" if shape.parameters < SMALL_ENOUGH_TO_KEEP else "selected")
+    return {"none": 0.0, "all": 4.0, "selected": 4.0}[policy] * shape.parameters
+
+
+def _memory_of(job: JobCells, cell: Cell, shape: Shape | None) -> float | None:
+    if shape is None:
+        return None
+    config = job.job.config
+    if cell.kind == "train" and isinstance(config, TrainConfig):
+        return training_memory(config, shape)
+    return evaluation_memory(shape)
+
+
+def key_of(job: JobCells, cell: Cell, family: str) -> Key:
+    """What a cell is like."""
+    if cell.kind == "evaluate" and cell.evaluation is not None:
+        return cell.kind, family, cell.evaluation.task.name
+    return cell.kind, family, _task_of(job)
+
+
+def work_of(job: JobCells, cell: Cell, shape: Shape) -> Work:
+    """Operations of a cell."""
+    config = job.job.config
+    if cell.kind == "train" and isinstance(config, TrainConfig):
+        return work_of_training(config, shape)
+    if cell.evaluation is not None:
+        task, limit = cell.evaluation.task, config.eval.limit
+        if cell.evaluation.split == "validation":
+            limit = min(limit or task.validation_rows, task.validation_rows)
+        per_row = config.shot_sampling == "per_row"
+        return work_of_evaluation(task, shape, shots=cell.evaluation.shots, limit=limit, own_shots=per_row)
+    assert isinstance(config, ProbeConfig)
+    parts = [work_of_evaluation(e.task, shape, shots=0, limit=config.eval.limit) for e in cell.measured]
+    return work_of_probe(config, parts)
+
+
+def read_samples(study: Study) -> Iterable[Sample]:
+    """Times of the study's finished trainings, evaluations and probes."""
+    names = sorted(path.name for path in study.runs.glob("*-*") if not path.name.startswith("."))
+    by_kind = collections.defaultdict(list)
+    for name in names:
+        by_kind[name.partition("-")[0]].append(name)
+    for found in by_kind.values():
+        for run_id in found[:: -(-len(found) // MOST_SAMPLES)]:
+            try:
+                sample = read_sample(study, run_id)
+            except (PretuneError, OSError, KeyError, TypeError, ValueError):
+                continue
+            if sample is not None:
+                yield sample
+
+
+def read_sample(study: Study, run_id: str) -> Sample | None:
+    """What one finished run says; ``None`` where its work cannot be told."""
+    if not (study.run_dir(run_id) / "run.json").is_file():
+        return None
+    run, config = study.read_run(run_id), study.read_config(run_id)
+    checkpoint = freeze(Checkpoint, config["checkpoint"])
+    shape, kind = shape_of(checkpoint), str(run["kind"])
+    if shape is None or run["provenance"].get("resumed_at"):
+        return None
+    if kind == "train":
+        train = freeze(TrainConfig, config)
+        task = dataclasses.replace(train.task, train_rows=int(run["facts"]["rows"]))
+        work = work_of_training(dataclasses.replace(train, task=task), shape)
+        key = (kind, checkpoint.family, task.name)
+    elif kind == "evaluate":
+        task = freeze(Task, config["task"])
+        rows = int(run["facts"]["rows"]["rows"])
+        work = work_of_evaluation(task, shape, shots=int(config["shots"]), limit=rows)
+        key = (kind, checkpoint.family, task.name)
+    else:
+        probe = freeze(ProbeConfig, {"probe": config["probe"]})
+        parts = [
+            work_of_evaluation(freeze(Task, task), shape, shots=0, limit=config["limit"])
+            for task in config["tasks"].values()
+        ]
+        work = work_of_probe(probe, parts)
+        key = (kind, checkpoint.family, probe.probe.name)
+    return Sample(key=key, flops=work.flops + work.decoding, seconds=float(run["provenance"]["seconds"]))
