@@ -301,6 +301,8 @@ def _check_splits(task: Task) -> Iterable[Problem]:
 
 
 def _check_search(search: Search) -> Iterable[Problem]:
+    if not all(0 < lr < math.inf for lr in search.lr):
+        return  # said by the rule of the key
     if len(search.lr) != 2 or not search.lr[0] < search.lr[1]:
         yield Problem(key="search.lr", value=list(search.lr), message="must be two rates, the lower one first")
 
