@@ -78,3 +78,10 @@ def test_the_readme_names_both_commands():
     assert "./run miniature" in text
     assert "./run tests" in text
     assert "./run tests" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_reference_page_is_what_the_schema_says():
+    from pretune.reference import render_reference
+
+    written = (ROOT / "docs" / "reference.md").read_text()
+    assert written == render_reference(ROOT / "conf"), "run: python -m pretune.reference > docs/reference.md"

@@ -168,9 +168,13 @@ def find_remedies(grid: Grid, cell: PlannedCell, plan: GridPlan, memory: float) 
         "regularizer=lora": changed("regularizer", name="lora"),
         "trainer=fsdp trainer.devices=4": changed("trainer", strategy="fsdp", devices=4),
         "trainer=fsdp trainer.devices=8": changed("trainer", strategy="fsdp", devices=8),
+        "trainer=fsdp trainer.devices=8 trainer.micro_batch=1 trainer.activation_checkpointing=true": changed(
+            "trainer", strategy="fsdp", devices=8, micro_batch=1, activation_checkpointing=True
+        ),
     }
     fits = [name for name, other in tried.items() if training_memory(other, shape) <= 0.95 * memory]
-    return fits[:-1] if "trainer=fsdp trainer.devices=4" in fits else fits
+    by_devices = [name for name in fits if "fsdp" in name]
+    return [name for name in fits if name not in by_devices[1:]]
 
 
 def say_time(seconds: float | None) -> str:
