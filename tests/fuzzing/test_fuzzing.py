@@ -195,7 +195,7 @@ def test_importer_of_the_harness(fuzz, tmp_path):
     fuzz(check, content=VALUE | known)
 
 
-def test_records_of_runs(fuzz, tmp_path):
+def test_records_of_runs(fuzz, tmp_path, caplog):
     study = Study(tmp_path)
     folder = study.runs / "evaluate-x-0123456789ab"
     folder.mkdir(parents=True)
@@ -212,7 +212,7 @@ def test_records_of_runs(fuzz, tmp_path):
         allow_ours(lambda: fresh.read_config(folder.name))
         assert list(load(tmp_path).columns) == list(METRIC_COLUMNS)
 
-    logging.getLogger("pretune").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, logger="pretune")
     structured = VALUE.map(lambda data: json.dumps(data).encode())
     fuzz(check, name=st.sampled_from(files), content=BYTES | structured | VALUE.map(parquet_of))
 

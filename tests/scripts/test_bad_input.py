@@ -142,7 +142,7 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "data set that is a path": (["checkpoint=pico/step64", "task=mnli", "task.repo=/etc"], ["task.repo=/etc", "owner"]),
     "empty cache folder": ([*PICO, "cache_dir="], ["cache_dir", "must not be empty"]),
-    "unknown launcher": ([*PICO, "hydra/launcher=nope"], ["hydra/launcher=nope", "joblib"]),
+    "unknown launcher": ([*PICO, "hydra/launcher=nope"], ["hydra/launcher=nope", "workers"]),
     "chunk size that is no number": (["-m", *PICO, "hydra.sweeper.chunk_size=x"], ["hydra.sweeper.chunk_size=x"]),
     "range without end": (["-m", *PICO, "seed=range(0,10,0)"], ["seed=range(0,10,0)", "cannot be swept"]),
     "range without steps": (["-m", *PICO, "optimizer.lr=interval(0,1)"], ["optimizer.lr=interval(0,1)", "list"]),

@@ -37,7 +37,15 @@ def as_text(value: Any, name: str, task: Task) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"task={task.name}: column '{name}' holds {type(value).__name__}, not text")
     whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value).strip()
+    text = str(int(value) if whole else value).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"task={task.name}: column '{name}' holds half of a character "
+            f"(U+{ord(text[error.start]):04X} in {text[:40].encode('unicode_escape').decode()}…)"
+        ) from None
+    return text
 
 
 def fields_of(row: Row, task: Task) -> dict[str, str]:

@@ -88,6 +88,8 @@ def gather(value: Any) -> Any:
 def cut_like(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """An optimizer's ``state_dict`` with the moments of cut weights cut like these."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not any(isinstance(parameter, DTensor) for parameter in parameters):
+        return state  # its form is the optimizer's own business
     moments = {}
     for number, held in state["state"].items():
         parameter = parameters[int(number)]
