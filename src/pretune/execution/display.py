@@ -214,3 +214,8 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Se
         ).rstrip()
         for row in (head, *rows)
     ]
+
+
+def megabytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{size / 1e6:,.1f} MB"

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pretune.config.running import TrainConfig
+from pretune.execution.display import megabytes
 from pretune.execution.grid import Grid
 from pretune.execution.planned import DONE, MISSING, STATES, GridPlan, PlannedCell, make_plan
 from pretune.planning.accelerators import ACCELERATORS, LARGEST_SHARE, START_SECONDS, Accelerator
@@ -99,8 +100,8 @@ def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
             lines.append(f"On {name}: about {hours:,.1f} GPU-hours.")
     if names:
         lines.append(
-            f"Assumed, not measured: at most {LARGEST_SHARE:.0%} of the peak, less with short rows; answers decoded "
-            "slowly. Expect a factor of two either way; a few finished cells in the study make it sharper."
+            f"Assumed, not measured: at most {100 * LARGEST_SHARE:.0f} % of the peak, less with short rows; answers "
+            "decoded slowly. Expect a factor of two either way; a few finished cells in the study make it sharper."
         )
     lines += describe_memory(plan, grid, [ACCELERATORS[name] for name in names])
     shapes = [shape for name, shape in plan.checkpoints.items() if shape and any(c.group[0] == name for c in left)]
@@ -112,7 +113,7 @@ def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
         )
     if plan.kept_models:
         policy = "" if grid.config.__class__ is not TrainConfig or grid.config.keep_model else " at most"
-        lines.append(f"Fine-tuned weights:{policy} {plan.kept_models / 1e9:,.1f} GB (keep_model=none|selected|all).")
+        lines.append(f"Fine-tuned weights:{policy} {megabytes(plan.kept_models)} (keep_model=none|selected|all).")
     if plan.assumed:
         lines.append(f"Sizes of {', '.join(plan.assumed)} are guesses: nothing is recorded of them.")
     return lines
@@ -127,7 +128,7 @@ def describe_errors(calibration: Calibration) -> list[str]:
     within = sum(value <= math.log(1.3) for value in off) / len(off)
     return [
         f"Of {len(ratios)} finished cells, each predicted by the others, half are within "
-        f"{math.expm1(statistics.median(off)):.0%}, {within:.0%} within 30 %."
+        f"{100 * math.expm1(statistics.median(off)):.0f} %, {100 * within:.0f} % within 30 %."
     ]
 
 

@@ -18,7 +18,7 @@ from pretune.config.science import Task
 from pretune.data.partition import LoadSplit
 from pretune.errors import DataError, PretuneError, UsageError
 from pretune.execution.cells import JobCells, checkpoint_of
-from pretune.execution.display import make_console
+from pretune.execution.display import make_console, megabytes
 from pretune.execution.evaluating import prepare_evaluation
 from pretune.execution.grid import Grid
 from pretune.execution.probing import find_reference
@@ -62,11 +62,6 @@ def prefetch(grid: Grid) -> int:
     say("")
     say("All is here: the same command without mode=prefetch now runs with HF_HUB_OFFLINE=1 and this study_dir.")
     return 0
-
-
-def megabytes(size: int) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{size / 1e6:,.1f} MB"
 
 
 def _speaker() -> Callable[[str], None]:
