@@ -106,3 +106,17 @@ def test_sizes_are_recorded_or_assumed_and_that_is_known():
     assert size_of(Task(name="mine", family="nli")) is ASSUMED["classification"]
     assert not size_of(Task(name="mine", family="nli")).known
     assert size_of(Task(name="pico/nli", family="pico_nli", source="pico")).known
+
+
+@pytest.mark.parametrize("name", ["nli", "nli_far", "paraphrase", "chat", "chat_far", "choice", "question", "summary"])
+def test_sizes_of_the_miniature_are_those_of_its_rows(name):
+    from pretune.pico.tasks import rows
+
+    size = size_of(Task(name=f"pico/{name}", family="x", source="pico"))
+    assert size.known
+    assert size.rows == len(rows(f"pico/{name}", "test"))
+    left_out = {"id", "label", "options", "answer", "question", "summary"}
+    read = rows(f"pico/{name}", "train")
+    texts = [" ".join(str(text) for key, text in row.items() if key not in left_out) for row in read]
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    assert words <= size.prompt <= words + 9

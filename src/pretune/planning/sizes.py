@@ -65,12 +65,16 @@ SIZES: Mapping[str, Size] = {
     "c4": _size(330, 0, 2395),
 }
 SMALL_WORLD: Mapping[str, Size] = {
-    # the embedded miniature: words are tokens
-    "classification": Size(rows=300, prompt=22, answer=1, options=3),
-    "choice": Size(rows=300, prompt=12, answer=12, options=2),
-    "generation": Size(rows=300, prompt=20, answer=8),
-    "language": Size(rows=200, prompt=0, answer=40),
-    "chat": Size(rows=200, prompt=14, answer=2, options=2),
+    # the embedded miniature, whose words are tokens: counted, with the words of the default format
+    "pico/nli": Size(rows=300, prompt=19, answer=1, options=3),
+    "pico/paraphrase": Size(rows=300, prompt=23, answer=1, options=2),
+    "pico/chat": Size(rows=300, prompt=12, answer=1, options=2),
+    "pico/chat_far": Size(rows=200, prompt=14, answer=1, options=2),
+    "pico/choice": Size(rows=300, prompt=11, answer=8, options=4),
+    "pico/choice_far": Size(rows=300, prompt=19, answer=16, options=4),
+    "pico/question": Size(rows=300, prompt=23, answer=5),
+    "pico/summary": Size(rows=300, prompt=28, answer=3),
+    "pico/text": Size(rows=200, prompt=0, answer=71),
 }
 ASSUMED: Mapping[str, Size] = {
     "classification": Size(rows=2000, prompt=80, answer=2, options=3, known=False),
@@ -84,6 +88,7 @@ ASSUMED: Mapping[str, Size] = {
 
 def size_of(task: Task) -> Size:
     """Size of a task's rows."""
+    name = task.name
     if task.source == "pico":
-        return SMALL_WORLD[task.answer]
-    return SIZES.get(task.name) or ASSUMED[task.answer]
+        return SMALL_WORLD.get(name) or SMALL_WORLD.get(name.removesuffix("_far")) or ASSUMED[task.answer]
+    return SIZES.get(name) or ASSUMED[task.answer]
