@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,19 @@ def found(hub, model, refs):
 
 def fetch(found):
     return download(REPO, found.commit, found.files)
+
+
+def test_a_download_that_stalls_goes_on_after_the_time_limit(hub, model, found, monkeypatch):
+    """The server sends half of the weights and then nothing, with the connection open."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    hub.stall = {"model.safetensors": 2}
+    started = time.monotonic()
+    folder = fetch(found)
+    assert hub.stall == {"model.safetensors": 0}
+    assert time.monotonic() - started < 20
+    assert (folder / "model.safetensors").read_bytes() == model.revisions[found.revision]["model.safetensors"]
 
 
 def test_answer_of_503_is_asked_again(hub, found, weights):

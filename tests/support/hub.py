@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class LoopbackHub:
     """Repositories by (kind, name), where kind is ``models`` or ``datasets``; ``requests`` lists what was asked.
 
     ``fail`` and ``cut``: end of a path → how many more requests for it are answered with 503, or broken off half way.
+    ``stall``: the same for answers that stop half way with the connection open, for ``stall_seconds``.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,8 @@ class LoopbackHub:
         self.requests: list[str] = []
         self.fail: dict[str, int] = {}
         self.cut: dict[str, int] = {}
+        self.stall: dict[str, int] = {}
+        self.stall_seconds = 3.0
         self.server: ThreadingHTTPServer | None = None
         self.port = 0
 
@@ -202,6 +206,11 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[first : last + 1]
         etag = f'"{hashlib.sha256(repository.revisions[revision][name]).hexdigest()}"'
         headers = {"ETag": etag, "X_Repo_Commit": commit, "Accept_Ranges": "bytes", **more}
+        if self.misbehaves(self.loopback.stall, name):
+            headers["Content-Length"] = str(len(body))
+            self.send(body[: len(body) // 2], status, **headers)
+            self.wfile.flush()
+            return time.sleep(self.loopback.stall_seconds)
         if self.misbehaves(self.loopback.cut, name):
             headers["Content-Length"] = str(len(body))
             return self.send(body[: len(body) // 2], status, **headers)
