@@ -19,6 +19,7 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown task in a folder": (["task=pico/nly"], ["task=pico/nly:", "did you mean", "pico/nli"]),
     "unknown optimizer": ([*PICO, "optimizer=adam"], ["optimizer=adam:", "adamw"]),
     "unknown key": ([*PICO, "optimizer.learning_rate=1"], ["optimizer.learning_rate=1", "no such key", "optimizer.lr"]),
+    "a key that is too long for a file": ([*PICO, f"{'a' * 5000}=1"], ["aaaa…=1", "no key has 5000 letters"]),
     "unknown key at the top": ([*PICO, "sed=1"], ["sed=1:", "no such key", "seed"]),
     "wrong type": ([*PICO, "stage.epochs=three"], ["stage.epochs=three", "three"]),
     "wrong type of a list": ([*PICO, "eval.shots=[a]"], ["eval.shots=[a]"]),

@@ -6,6 +6,7 @@ choices that are valid, so that all problems are reported together, those of our
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,12 +29,18 @@ log = logging.getLogger(__name__)
 QUOTING = """special characters need quotes inside the shell's: 'key="value"'"""
 
 
+LONGEST_KEY = 255
+"""Letters of a file's name on common systems."""
+
+
 def is_refusal(error: BaseException) -> bool:
     """Whether Hydra refused a command line by ``error``; a choice that is no name it refuses by a plain ValueError."""
     from hydra.errors import CompactHydraException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return True
     return isinstance(error, ValueError) and str(error).startswith("Config group override")
 
@@ -89,6 +96,9 @@ def find_all(script: str, overrides: Sequence[str], loader: ConfigLoader, *, swe
         key, equals, value = text.partition("=")
         if not key.strip():
             yield Problem(key=key, value=value, message="is not of the form key=value")
+            continue
+        if len(key) > LONGEST_KEY:  # looked up as a file's name
+            yield Problem(key=f"{key[:40]}…", value=value, message=f"no key has {len(key)} letters")
             continue
         try:
             override = parser.parse_override(text)
