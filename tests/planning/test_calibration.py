@@ -35,7 +35,7 @@ def test_the_likest_finished_cells_speak_first():
     ])  # fmt: skip
     assert found.predict(("train", "a", "nli"), 10) == pytest.approx(1.0)
     assert found.predict(("train", "b", "new"), 10) == pytest.approx(3.0)
-    assert found.predict(("train", "c", "new"), 10) == pytest.approx(3.0)
+    assert found.predict(("train", "c", "nli"), 10) is None, "a model that nothing was measured of"
     assert found.predict(("probe", "a", "nli"), 10) is None
     assert Calibration([sample(10, 1.0)]).predict(("train", "a", "nli"), 10) is None
 

@@ -33,6 +33,9 @@ def test_the_smaller_rate_wins_a_tie_and_a_diverged_one_never():
     assert choose_rate(trials({(1e-3, 0): 0.2, (1e-4, 0): 0.2, (1e-5, 0): math.nan})).lr == 1e-4
     assert choose_rate(trials({(1e-3, 0): math.inf})) is None
     assert choose_rate([]) is None
+    once = {(1e-3, 0): 0.3, (1e-3, 1): 0.3, (1e-2, 0): 0.1, (1e-2, 1): math.nan}
+    assert choose_rate(trials(once)).lr == 1e-3, "good with one seed, diverged with the other"
+    assert choose_rate(trials({(1e-2, 0): 0.1, (1e-2, 1): math.inf})).lr == 1e-2, "there is no other"
 
 
 def test_a_metric_goes_before_a_loss():

@@ -23,7 +23,7 @@ def test_a_plan_estimates_by_the_finished_cells_and_says_how_well(copied: Place)
 
 
 def test_a_plan_for_an_accelerator_says_hours_memory_and_what_is_assumed(place: Place) -> None:
-    words = ("task=mnli", "checkpoint=olmo2/32b", "checkpoint.step=1000", "trainer.micro_batch=1", "mode=plan")
+    words = ("task=mnli", "checkpoint=olmo2/13b", "checkpoint.step=1000", "trainer.micro_batch=1", "mode=plan")
     result = place.train(*words, "plan.device=H100")
     assert result.status == 0, result.text
     assert lines_with(result.out, "On H100: about", "GPU-hours")
@@ -34,6 +34,23 @@ def test_a_plan_for_an_accelerator_says_hours_memory_and_what_is_assumed(place: 
     compared = place.train(*words)
     assert [len(lines_with(compared.out, f"On {name}: about")) for name in ("A100", "H100", "H200")] == [1, 1, 1]
     assert not place.study.exists()
+
+
+def test_hours_are_those_of_all_devices_and_evaluations_hold_the_whole_model(place: Place) -> None:
+    words = ("task=mnli", "checkpoint.step=1000", "mode=plan", "plan.device=H100")
+    sharded = ("trainer=fsdp", "trainer.devices=8")
+    hours = [
+        lines_with(place.train(*words, "checkpoint=olmo2/7b", *more).out, "GPU-hours")[0] for more in ((), sharded)
+    ]
+    assert hours[0] == hours[1]
+    large = place.train(*words, "checkpoint=olmo2/32b", *sharded)
+    assert lines_with(large.out, "An evaluation holds the whole model on each device: 169 GB")
+
+
+def test_a_small_models_times_say_nothing_about_a_large_one(copied: Place) -> None:
+    result = copied.train("task=mnli", "checkpoint=olmo2/7b", "checkpoint.step=1000", "mode=plan")
+    assert lines_with(result.out, "On A100: about")
+    assert not lines_with(result.out, "by the times of this study")
 
 
 def test_many_cells_are_shown_by_checkpoint_and_task_unless_all_are_asked_for(place: Place) -> None:

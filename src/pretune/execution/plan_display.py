@@ -18,7 +18,7 @@ from pretune.execution.grid import Grid
 from pretune.execution.planned import DONE, MISSING, STATES, GridPlan, PlannedCell, make_plan
 from pretune.planning.accelerators import ACCELERATORS, LARGEST_SHARE, START_SECONDS, Accelerator
 from pretune.planning.calibration import Calibration
-from pretune.planning.costs import training_memory
+from pretune.planning.costs import evaluation_memory, training_memory
 
 MOST_LISTED = 60
 """Cells up to which each is listed by itself."""
@@ -96,12 +96,12 @@ def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
         seconds = total_seconds(plan, left, ACCELERATORS[name])
         if seconds is not None:
             starts = START_SECONDS * len({cell.group[0] for cell in left})
-            hours = (seconds + starts) / 3600
+            hours = (seconds + starts) * plan.devices / 3600
             lines.append(f"On {name}: about {hours:,.1f} GPU-hours.")
     if names:
         lines.append(
             f"Assumed, not measured: at most {100 * LARGEST_SHARE:.0f} % of the peak, less with short rows; answers "
-            "decoded slowly. Expect a factor of two either way; a few finished cells in the study make it sharper."
+            "decoded slowly. Real hours may be several times as many; a few finished cells make it sharper."
         )
     lines += describe_memory(plan, grid, [ACCELERATORS[name] for name in names])
     shapes = [shape for name, shape in plan.checkpoints.items() if shape and any(c.group[0] == name for c in left)]
@@ -146,7 +146,13 @@ def describe_memory(plan: GridPlan, grid: Grid, devices: Sequence[Accelerator]) 
         return [text + f"; fits {', '.join(device.name for device in devices)}."]
     lines = [text + f"; too much for {', '.join(device.name for device in small)}."]
     remedies = find_remedies(grid, cell, plan, min(device.memory for device in small))
-    lines.append(f"It would fit with {' or '.join(remedies)}." if remedies else "Nothing tried here makes it fit.")
+    shape = plan.checkpoints[cell.group[0]]
+    if remedies:
+        lines.append(f"It would fit with {' or '.join(remedies)}.")
+    elif shape is not None and evaluation_memory(shape) > 0.95 * min(device.memory for device in small):
+        lines.append(f"An evaluation holds the whole model on each device: {evaluation_memory(shape) / 1e9:,.0f} GB.")
+    else:
+        lines.append("Nothing tried here makes it fit.")
     return lines
 
 
@@ -167,12 +173,15 @@ def find_remedies(grid: Grid, cell: PlannedCell, plan: GridPlan, memory: float) 
         "optimizer=adamw8bit": changed("optimizer", name="adamw8bit"),
         "trainer=bf16_true": changed("trainer", precision="bf16-true"),
         "regularizer=lora": changed("regularizer", name="lora"),
+        "regularizer=qlora": changed("regularizer", name="qlora"),
         "trainer=fsdp trainer.devices=4": changed("trainer", strategy="fsdp", devices=4),
         "trainer=fsdp trainer.devices=8": changed("trainer", strategy="fsdp", devices=8),
         "trainer=fsdp trainer.devices=8 trainer.micro_batch=1 trainer.activation_checkpointing=true": changed(
             "trainer", strategy="fsdp", devices=8, micro_batch=1, activation_checkpointing=True
         ),
     }
+    if evaluation_memory(shape) > 0.95 * memory:
+        return []  # evaluations hold the whole model on each device, whatever the training does
     fits = [name for name, other in tried.items() if training_memory(other, shape) <= 0.95 * memory]
     by_devices = [name for name in fits if "fsdp" in name]
     return [name for name in fits if name not in by_devices[1:]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pretune.checkpoints.resolution import label_of
@@ -32,8 +32,8 @@ from pretune.results.store import Study
 
 DONE, FAILED, RUNNING, MISSING = "finished", "failed", "running", "missing"
 STATES = (DONE, FAILED, RUNNING, MISSING)
-MOST_SAMPLES = 240
-"""Finished runs that are read for their times: an even choice of them."""
+MOST_SAMPLES = 80
+"""Finished runs of each kind that are read for their times: an even choice of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ def read_claims(study: Study) -> dict[str, str]:
     return {path.stem.rpartition("-")[0]: path.stem for path in study.claims.glob("*.json")}
 
 
-def make_plan(grid: Grid) -> GridPlan:
-    """Plan a grid. Reads the study's records; no network, no weights."""
+def make_plan(grid: Grid, calibration: Calibration | None = None) -> GridPlan:
+    """Plan a grid. Reads the study's records; no network, no weights. ``calibration``: that of an earlier plan."""
     config, study = grid.config, grid.study
     claimed = frozenset(read_claims(study))
     cells: dict[str, PlannedCell] = {}
@@ -121,7 +121,7 @@ def make_plan(grid: Grid) -> GridPlan:
     tasks = {task.name: task for job in grid.jobs for task in _tasks_of(job)}
     return GridPlan(
         cells=tuple(cells.values()),
-        calibration=Calibration(read_samples(study)),
+        calibration=calibration or Calibration(read_samples(study)),
         device=device,
         devices=(config.trainer.devices or 1) * config.trainer.num_nodes,
         checkpoints=checkpoints,
@@ -184,8 +184,15 @@ def work_of(job: JobCells, cell: Cell, shape: Shape) -> Work:
     return work_of_probe(config, parts)
 
 
-def read_samples(study: Study) -> Iterable[Sample]:
-    """Times of the study's finished trainings, evaluations and probes."""
+def read_samples(study: Study) -> list[Sample]:
+    """Times of the study's finished trainings, evaluations and probes, on the device that most of them ran on."""
+    by_device: dict[str, list[Sample]] = {}
+    for device, sample in _read_samples(study):
+        by_device.setdefault(device, []).append(sample)
+    return max(by_device.values(), key=len, default=[])
+
+
+def _read_samples(study: Study) -> Iterator[tuple[str, Sample]]:
     names = sorted(path.name for path in study.runs.glob("*-*") if not path.name.startswith("."))
     by_kind = collections.defaultdict(list)
     for name in names:
@@ -200,8 +207,8 @@ def read_samples(study: Study) -> Iterable[Sample]:
                 yield sample
 
 
-def read_sample(study: Study, run_id: str) -> Sample | None:
-    """What one finished run says; ``None`` where its work cannot be told."""
+def read_sample(study: Study, run_id: str) -> tuple[str, Sample] | None:
+    """The device of a finished run and what it says; ``None`` where its work cannot be told."""
     if not (study.run_dir(run_id) / "run.json").is_file():
         return None
     run, config = study.read_run(run_id), study.read_config(run_id)
@@ -227,4 +234,5 @@ def read_sample(study: Study, run_id: str) -> Sample | None:
         ]
         work = work_of_probe(probe, parts)
         key = (kind, checkpoint.family, probe.probe.name)
-    return Sample(key=key, flops=work.flops + work.decoding, seconds=float(run["provenance"]["seconds"]))
+    sample = Sample(key=key, flops=work.flops + work.decoding, seconds=float(run["provenance"]["seconds"]))
+    return str(run["provenance"]["machine"]["device"]), sample

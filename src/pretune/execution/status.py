@@ -63,8 +63,10 @@ def _keep_failed_cells(cells: JobCells, study: Study, claimed: frozenset[str]) -
 def follow_status(grid: Grid) -> int:
     """Show how far the grid is; with ``plan.follow`` again and again until nothing is left to be made."""
     console, pause = make_console(), grid.config.plan.follow
+    calibration = None
     while True:
-        plan = make_plan(grid)
+        plan = make_plan(grid, calibration)
+        calibration = plan.calibration
         console.print("\n".join(describe_status(plan, grid.study)), soft_wrap=True)
         left = plan.count(RUNNING) + plan.count(MISSING)
         if pause is None or not left:

@@ -1,9 +1,9 @@
 """From operations to seconds: by what the study's finished runs took, else by what an accelerator can do.
 
 A *sample* is a finished cell: what kind of work it was, its operations, its seconds. A cell is predicted from the
-samples most like it: the same kind, model and task; else the same kind and model; else the same kind. With samples of
-several sizes the line through them is used (Theil–Sen), so that the cost of starting a cell is told from that of its
-work; with one size their median ratio.
+samples most like it: the same kind, model and task; else the same kind and model. Other models say nothing: a small one
+uses a device in another way than a large one. With samples of several sizes the line through them is used (Theil–Sen),
+so that the cost of starting a cell is told from that of its work; with one size their median ratio.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Calibration:
 
 def _levels(key: Key) -> Iterable[Key]:
     kind, family, task = key
-    return (kind, family, task), (kind, family, ""), (kind, "", "")
+    return (kind, family, task), (kind, family, "")
 
 
 def fit_line(samples: Sequence[Sample]) -> Line:

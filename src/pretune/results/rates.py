@@ -3,7 +3,8 @@
 Rates are compared by what held-out rows of the training task say, on the seeds that every rate has: a rate that was
 tried with more seeds than the others must not win by their luck, nor lose by it. Where no seed is common to all, each
 rate is its mean over the seeds it has. A metric on the held-out rows goes before their loss; rates without the better
-kind of evidence are out. The smaller rate wins a tie.
+kind of evidence are out, and so is a rate that diverged with any seed while another did not. The smaller rate wins
+a tie.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Choice:
 
 def choose_rate(trials: Iterable[Trial]) -> Choice | None:
     """Choose a rate among trainings that differ in rate and seed only; ``None`` without any finite cost."""
-    usable = [trial for trial in trials if math.isfinite(trial.cost)]
+    trials = list(trials)
+    sound = {trial.lr for trial in trials} - {trial.lr for trial in trials if not math.isfinite(trial.cost)}
+    usable = [trial for trial in trials if math.isfinite(trial.cost) and (trial.lr in sound or not sound)]
     if not usable:
         return None
     kinds = sorted({trial.evidence for trial in usable}, key=lambda kind: (kind == VALIDATION_LOSS, kind))
