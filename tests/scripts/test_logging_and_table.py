@@ -183,3 +183,21 @@ def test_csv_files_hold_the_steps(place: Place) -> None:
     steps = [frame for frame in map(pd.read_csv, files) if any("loss" in name for name in frame.columns)]
     assert any(len(frame) >= 12 for frame in steps)  # 4 steps in each of 3 epochs
     assert list(place.cwd.iterdir()) == []
+
+
+def test_a_pre_training_on_real_text_is_a_run_with_its_losses(tmp_path: Path) -> None:
+    place, text, recipe = make_place(tmp_path, tmp_path / "cache"), tmp_path / "text", "checkpoint.recipe"
+    text.mkdir()
+    for number in range(24):
+        (text / f"{number:02}.txt").write_text(f"The {number}th robin of the garden sang a song about the river. " * 12)
+    result = place.train(
+        "stage=pretrain", "checkpoint=text", f"{recipe}.corpus.path={text}", f"{recipe}.corpus.held_out=4",
+        f"{recipe}.corpus.vocabulary=300", f"{recipe}.stage.save_steps=[0,4,8]", f"{recipe}.stage.warmup_steps=1",
+        f"{recipe}.stage.batch_size=2", f"{recipe}.stage.sequence_length=16", f"{recipe}.model.context_length=16",
+    )  # fmt: skip
+    assert result.status == 0, result.text
+    (run,) = find_runs(place.study)
+    assert run.exit_code == 0
+    keys = {key for record in run.history for key in record}
+    assert any("loss" in key for key in keys), sorted(keys)
+    assert any("validation" in key for key in {*keys, *run.summary}), sorted({*keys, *run.summary})
