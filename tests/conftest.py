@@ -7,6 +7,7 @@ and has a worker to itself while the others go on.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,3 +54,17 @@ def hub(tmp_path):
 
     with serve(tmp_path / "cache") as loopback:
         yield loopback
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that all commands share, so that a ladder is built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def place(tmp_path: Path, cache: Path) -> Any:
+    """A place to run commands in, without a study."""
+    from support.studies import make_place
+
+    return make_place(tmp_path, cache)

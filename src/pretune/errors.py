@@ -20,6 +20,10 @@ class UsageError(PretuneError):
     """What was asked for cannot be done as asked: found before any work was started."""
 
 
+class NothingFailed(UsageError):
+    """``mode=retry`` of a grid without a failed cell."""
+
+
 class CheckpointError(UsageError):
     """A checkpoint does not exist, or is not what its name says."""
 

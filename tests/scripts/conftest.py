@@ -12,18 +12,6 @@ from support.studies import GRID, Place, make_place
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache that all commands share, so that the ladder is built once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def place(tmp_path: Path, cache: Path) -> Place:
-    """A place without a study."""
-    return make_place(tmp_path, cache)
-
-
-@pytest.fixture(scope="session")
 def grid(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Place:
     """The grid of six trainings, run by real commands from another working folder. To be read only."""
     there = make_place(tmp_path_factory.mktemp("grid"), cache)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import HEAVY, ROOT, Result, environment, run
-from support.studies import GRID, Place
+from support.studies import CELL, GRID, SMALL, Place
 
 SPY = """
 import atexit, json, sys
@@ -112,6 +112,24 @@ def test_a_finished_grid_is_recognised_without_anything_heavy(
 def test_a_plan_is_made_without_anything_heavy(place: Place, spied: Callable[..., tuple[Result, set[str]]]) -> None:
     result, modules = spied("train.py", "-m", *place.arguments(*GRID, "mode=plan"))
     assert "14 missing" in result.out, result.text
+    assert_light(modules)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate.py", *SMALL, "checkpoint.step=8", "task=pico/nli"),
+        ("probe.py", *SMALL, "checkpoint.step=8", "probe=gaussian"),
+        ("train.py", *CELL, "checkpoint.step=8", "mode=status"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_so_are_those_of_the_other_scripts_and_a_status(
+    words: tuple[str, ...], place: Place, spied: Callable[..., tuple[Result, set[str]]]
+) -> None:
+    result, modules = spied(words[0], *place.arguments("mode=plan", *words[1:]))
+    assert result.status == 0, result.text
+    assert "missing" in result.out
     assert_light(modules)
 
 

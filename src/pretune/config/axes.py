@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config.running import SESSION_KEYS
 from pretune.config.schema import UNION_TYPES
 from pretune.errors import UsageError, suggest
 
@@ -29,18 +30,8 @@ if TYPE_CHECKING:
 AXES = ("pairs", "only", "cells")
 """Keys that the sweep's expansion takes for itself."""
 
-NOT_IN_FILES = (
-    "study_dir",
-    "cache_dir",
-    "cache",
-    "mode",
-    "fail_fast",
-    "debug",
-    "chunk",
-    "logger",
-    "trainer.accelerator",
-)
-"""Keys that hold for a whole command."""
+NOT_IN_FILES = (*SESSION_KEYS, "debug", "chunk", "plan", *AXES)
+"""Keys of the command, not of a point."""
 
 DANGEROUS = ("checkpoint.allow_pickle",)
 """Keys that only who types the command may set."""
@@ -155,7 +146,7 @@ def _find_bad_columns(keys: Sequence[str], schema: type) -> Iterator[str]:
             yield f"column {number}: '{key}': no such key; {suggest(key, known)}"
         elif key in DANGEROUS:
             yield f"column {number}: '{key}': cannot be set by a file; type it"
-        elif key.split(".")[0] in NOT_IN_FILES or key in (*NOT_IN_FILES, *AXES):
+        elif key in NOT_IN_FILES or key.split(".")[0] in NOT_IN_FILES:
             yield f"column {number}: '{key}': holds for the whole command; type it"
 
 

@@ -14,6 +14,13 @@ SHARDED = ("fsdp",)
 STRATEGIES = ("single", "ddp", *SHARDED)
 
 
+SESSION_KEYS = (
+    "study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger",
+    "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes",
+)  # fmt: skip
+"""Keys that hold for a whole command: they are neither swept nor set by a file of cells."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
     """The machine side of training."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.checkpoints.ledger import WeightLedger
 from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.probing import ProbeConfig
-from pretune.config.running import EvaluateConfig, TrainConfig
+from pretune.config.running import SESSION_KEYS, EvaluateConfig, TrainConfig
 from pretune.errors import HubUnreachable, PretuneError, UsageError
 from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
@@ -57,13 +57,6 @@ class Grid:
     def missing(self) -> int:
         """Number of distinct cells that are not finished."""
         return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
-
-
-SESSION_KEYS = (
-    "study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger",
-    "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes",
-)  # fmt: skip
-"""Keys that hold for a whole command: they cannot be swept."""
 
 
 def check_session_keys(jobs: Sequence[Job]) -> None:

@@ -34,7 +34,6 @@ TICK_SECONDS = 1.0
 SAVING_SECONDS = 60.0
 """How long a stopped command waits for its workers to save what they are doing."""
 
-
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What a machine with a GPU has (CUDA, ROCm, WSL); without any, importing torch to count GPUs is not worth seconds."""
 

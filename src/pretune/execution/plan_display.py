@@ -15,7 +15,8 @@ from rich.table import Table
 from pretune.config.running import TrainConfig
 from pretune.execution.display import megabytes
 from pretune.execution.grid import Grid
-from pretune.execution.planned import DONE, MISSING, STATES, GridPlan, PlannedCell, make_plan
+from pretune.execution.outcomes import FINISHED, MISSING
+from pretune.execution.planned import STATES, GridPlan, PlannedCell, make_plan
 from pretune.planning.accelerators import ACCELERATORS, LARGEST_SHARE, START_SECONDS, Accelerator
 from pretune.planning.calibration import Calibration
 from pretune.planning.costs import evaluation_memory, training_memory
@@ -27,10 +28,10 @@ COMPARED = ("A100", "H100", "H200")
 
 
 def show_plan(grid: Grid, console: Console) -> None:
-    """Print a plan: what there is, what it costs, what it needs; then the cells, or their groups."""
+    """Print a plan: its cells, or groups of them; below, where a long table ends, what they come to and cost."""
     plan = make_plan(grid)
     counts = ", ".join(
-        f"{plan.count(state)} {state}" for state in STATES if plan.count(state) or state in (DONE, MISSING)
+        f"{plan.count(state)} {state}" for state in STATES if plan.count(state) or state in (FINISHED, MISSING)
     )
     listed = grid.config.plan.cells
     if listed or (listed is None and len(plan.cells) <= MOST_LISTED):
@@ -49,7 +50,7 @@ def list_cells(plan: GridPlan) -> Table:
     table.add_column("about", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for cell in plan.cells:
-        seconds = plan.seconds(cell) if cell.state != DONE else None
+        seconds = plan.seconds(cell) if cell.state != FINISHED else None
         table.add_row(cell.cell.kind, escape(cell.cell.name), say_time(seconds) if seconds else "", cell.state)
     return table
 
@@ -66,21 +67,21 @@ def list_groups(plan: GridPlan) -> Table:
     for (checkpoint, task), cells in groups.items():
         counts = [str(sum(cell.state == state for cell in cells) or "") for state in shown]
         seconds = total_seconds(plan, cells)
-        left = "" if all(cell.state == DONE for cell in cells) else say_time(seconds)
+        left = "" if all(cell.state == FINISHED for cell in cells) else say_time(seconds)
         table.add_row(escape(checkpoint), escape(task), str(len(cells)), *counts, left)
     return table
 
 
 def total_seconds(plan: GridPlan, cells: Sequence[PlannedCell], device: Accelerator | None = None) -> float | None:
     """Seconds of the cells that are not finished; ``None`` where one cannot be told."""
-    found = [plan.seconds(cell, device) for cell in cells if cell.state != DONE]
+    found = [plan.seconds(cell, device) for cell in cells if cell.state != FINISHED]
     known = [value for value in found if value is not None]
     return sum(known) if len(known) == len(found) else None
 
 
 def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
     """Time, memory, disk, and how sure all that is."""
-    left = [cell for cell in plan.cells if cell.state != DONE]
+    left = [cell for cell in plan.cells if cell.state != FINISHED]
     if not left:
         return []
     lines = []
@@ -97,7 +98,7 @@ def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
         if seconds is not None:
             starts = START_SECONDS * len({cell.group[0] for cell in left})
             hours = (seconds + starts) * plan.devices / 3600
-            lines.append(f"On {name}: about {hours:,.1f} GPU-hours.")
+            lines.append(f"On {name}: {f'about {hours:,.1f}' if hours >= 0.1 else 'less than 0.1'} GPU-hours.")
     if names:
         lines.append(
             f"Assumed, not measured: at most {100 * LARGEST_SHARE:.0f} % of the peak, less with short rows; answers "
@@ -107,13 +108,12 @@ def describe_cost(plan: GridPlan, grid: Grid) -> list[str]:
     shapes = [shape for name, shape in plan.checkpoints.items() if shape and any(c.group[0] == name for c in left)]
     if grid.config.checkpoint.source == "hub" and shapes:
         low, high = (sum(size * shape.parameters for shape in shapes) / 1e9 for size in (2, 4))
+        count = f"{len(shapes)} checkpoint{'s' * (len(shapes) > 1)}"
         lines.append(
-            f"Weights of {len(shapes)} checkpoints: {low:,.0f} to {high:,.0f} GB to download unless they are here "
-            "(mode=prefetch says exactly)."
+            f"Weights of {count}: {low:,.1f} to {high:,.1f} GB to download unless here (mode=prefetch says exactly)."
         )
     if plan.kept_models:
-        policy = "" if grid.config.__class__ is not TrainConfig or grid.config.keep_model else " at most"
-        lines.append(f"Fine-tuned weights:{policy} {megabytes(plan.kept_models)} (keep_model=none|selected|all).")
+        lines.append(f"Fine-tuned weights: at most {megabytes(plan.kept_models)} (keep_model=none|selected|all).")
     if plan.assumed:
         lines.append(f"Sizes of {', '.join(plan.assumed)} are guesses: nothing is recorded of them.")
     return lines
@@ -124,17 +124,17 @@ def describe_errors(calibration: Calibration) -> list[str]:
     ratios = calibration.errors()
     if len(ratios) < 3:
         return []
-    off = sorted(abs(math.log(ratio)) for ratio in ratios)
-    within = sum(value <= math.log(1.3) for value in off) / len(off)
+    off = [abs(math.log(ratio)) for ratio in ratios]
+    ok = [value <= math.log(1.3) for value in off]
     return [
-        f"Of {len(ratios)} finished cells, each predicted by the others, half are within "
-        f"{100 * math.expm1(statistics.median(off)):.0f} %, {100 * within:.0f} % within 30 %."
+        f"Of {len(ratios)} finished cells, each predicted by the others, half are off by less than "
+        f"{100 * math.expm1(statistics.median(off)):.0f} %; {sum(ok)} are within 30 %."
     ]
 
 
 def describe_memory(plan: GridPlan, grid: Grid, devices: Sequence[Accelerator]) -> list[str]:
     """The largest memory of a cell, whether it fits, and what would make it fit."""
-    known = [(cell.memory, cell) for cell in plan.cells if cell.memory is not None and cell.state != DONE]
+    known = [(cell.memory, cell) for cell in plan.cells if cell.memory is not None and cell.state != FINISHED]
     if not known:
         return []
     most, cell = max(known, key=lambda item: item[0])

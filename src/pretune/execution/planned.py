@@ -15,7 +15,8 @@ from pretune.config.science import Checkpoint, Shape, Task
 from pretune.errors import PretuneError
 from pretune.execution.cells import Cell, JobCells, checkpoint_of
 from pretune.execution.grid import Grid
-from pretune.execution.keeping import SMALL_ENOUGH_TO_KEEP
+from pretune.execution.keeping import choose_policy
+from pretune.execution.outcomes import FAILED, FINISHED, MISSING
 from pretune.planning.accelerators import ACCELERATORS, Accelerator
 from pretune.planning.calibration import Calibration, Key, Sample, seconds_on
 from pretune.planning.costs import (
@@ -30,8 +31,8 @@ from pretune.planning.costs import (
 from pretune.results.identity import make_run_id
 from pretune.results.store import Study
 
-DONE, FAILED, RUNNING, MISSING = "finished", "failed", "running", "missing"
-STATES = (DONE, FAILED, RUNNING, MISSING)
+RUNNING = "running"
+STATES = (FINISHED, FAILED, RUNNING, MISSING)
 MOST_SAMPLES = 80
 """Finished runs of each kind that are read for their times: an even choice of them."""
 
@@ -68,17 +69,16 @@ class GridPlan:
         """Estimated seconds of a cell: as measured in this study, unless a device is named."""
         if cell.work is None:
             return None
-        measured = self.calibration.predict(cell.key, cell.work.flops + cell.work.decoding)
         device = device or self.device
-        if measured is not None and device is None:
-            return measured
-        return None if device is None else seconds_on(device, cell.work, devices=self.devices)
+        if device is not None:
+            return seconds_on(device, cell.work, devices=self.devices)
+        return self.calibration.predict(cell.key, cell.work.flops + cell.work.decoding)
 
 
 def find_state(cell: Cell, study: Study, claimed: frozenset[str]) -> str:
-    """What is known of a cell without resolving anything."""
+    """What is known of a cell without resolving anything: a claim names its cell, not yet the whole id."""
     if study.find_finished(cell.key) is not None:
-        return DONE
+        return FINISHED
     if f"{cell.kind}-{cell.name}" in claimed:
         return RUNNING
     failed = study.runs / make_run_id(cell.kind, cell.name, cell.key) / "failure.json"
@@ -115,7 +115,7 @@ def make_plan(grid: Grid, calibration: Calibration | None = None) -> GridPlan:
                 key=key_of(job, cell, checkpoint.family),
                 memory=_memory_of(job, cell, shape),
             )
-            if cell.kind == "train" and state != DONE and shape is not None:
+            if cell.kind == "train" and state != FINISHED and shape is not None:
                 kept += _kept_bytes(job, shape)
     device = ACCELERATORS[config.plan.device] if config.plan.device else None
     tasks = {task.name: task for job in grid.jobs for task in _tasks_of(job)}
@@ -148,8 +148,7 @@ def _tasks_of(job: JobCells) -> Iterator[Task]:
 def _kept_bytes(job: JobCells, shape: Shape) -> float:
     config = job.job.config
     assert isinstance(config, TrainConfig)
-    policy = config.keep_model or ("all" if shape.parameters < SMALL_ENOUGH_TO_KEEP else "selected")
-    return {"none": 0.0, "all": 4.0, "selected": 4.0}[policy] * shape.parameters
+    return 0.0 if choose_policy(config, shape.parameters) == "none" else 4.0 * shape.parameters
 
 
 def _memory_of(job: JobCells, cell: Cell, shape: Shape | None) -> float | None:
@@ -224,7 +223,8 @@ def read_sample(study: Study, run_id: str) -> tuple[str, Sample] | None:
     elif kind == "evaluate":
         task = freeze(Task, config["task"])
         rows = int(run["facts"]["rows"]["rows"])
-        work = work_of_evaluation(task, shape, shots=int(config["shots"]), limit=rows)
+        per_row = config.get("shot_sampling") == "per_row"
+        work = work_of_evaluation(task, shape, shots=int(config["shots"]), limit=rows, own_shots=per_row)
         key = (kind, checkpoint.family, task.name)
     else:
         probe = freeze(ProbeConfig, {"probe": config["probe"]})

@@ -17,7 +17,7 @@ from pretune.config.probing import ProbeConfig
 from pretune.config.running import EvaluateConfig, TrainConfig
 from pretune.config.schema import SCRIPTS, freeze
 from pretune.config.validation import STEP_CHOICE, validate
-from pretune.errors import UsageError
+from pretune.errors import NothingFailed, UsageError
 from pretune.execution.crew import dismiss_followers
 from pretune.execution.display import (
     ProgressDisplay,
@@ -299,7 +299,10 @@ def describe_finished(grid: Grid) -> list[JobOutcome]:
 
 def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Run jobs in a launcher's worker; return their outcomes as plain data."""
-    outcomes = Session(jobs).execute()
+    try:
+        outcomes = Session(jobs).execute()
+    except NothingFailed:  # another process has retried them since
+        return []
     return [dataclasses.asdict(outcome) for outcome in outcomes]
 
 

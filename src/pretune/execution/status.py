@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from pretune.errors import UsageError
+from pretune.errors import NothingFailed
 from pretune.execution.cells import Cell, JobCells
 from pretune.execution.display import first_line, make_console
 from pretune.execution.grid import Grid
+from pretune.execution.outcomes import FAILED, FINISHED, MISSING
 from pretune.execution.plan_display import say_time, total_seconds
 from pretune.execution.planned import (
-    DONE,
-    FAILED,
-    MISSING,
     RUNNING,
     GridPlan,
     PlannedCell,
@@ -38,12 +36,12 @@ BAR = 40
 def keep_failed(grid: Grid) -> Grid:
     """The grid with its failed cells alone, and what could not be made because of them.
 
-    Raises :class:`UsageError` when none has failed.
+    Raises :class:`NothingFailed` when none has failed.
     """
     claimed = frozenset(read_claims(grid.study))
     jobs = tuple(kept for cells in grid.jobs if (kept := _keep_failed_cells(cells, grid.study, claimed)) is not None)
     if not jobs:
-        raise UsageError("mode=retry: no cell of this grid has failed")
+        raise NothingFailed("mode=retry: no cell of this grid has failed")
     return dataclasses.replace(grid, jobs=jobs)
 
 
@@ -85,7 +83,7 @@ def clear(console: Console) -> None:
 
 def describe_status(plan: GridPlan, study: Study) -> list[str]:
     """Lines of a status, with rich's markup."""
-    total, done = len(plan.cells), plan.count(DONE)
+    total, done = len(plan.cells), plan.count(FINISHED)
     full = round(BAR * done / total)
     line = f"{'━' * full}[dim]{'─' * (BAR - full)}[/] {done} of {total} cells"
     lines = [

@@ -1,0 +1,79 @@
+"""What a plan learns from finished cells, and what it counts for missing ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pretune.config.running import EvaluateConfig, Sample
+from pretune.config.schema import to_plain
+from pretune.config.science import Shape
+from pretune.errors import NothingFailed
+from pretune.execution import session
+from pretune.execution.cells import ContentHashes, list_cells
+from pretune.execution.grid import plan_grid
+from pretune.execution.jobs import complete_evaluate_job
+from pretune.execution.planned import make_plan, read_sample, read_samples, work_of
+from pretune.results.store import Study
+from support.configs import FORMAT, HUB, NLI
+
+SHAPE = Shape(parameters=10**9, layers=16, hidden_size=2048, vocabulary=50304)
+CHECKPOINT = dataclasses.replace(HUB, shape=SHAPE)
+
+
+class Shelf:
+    """A library that is never asked."""
+
+
+def evaluate(study_dir, **changes):
+    config = EvaluateConfig(checkpoint=CHECKPOINT, task=NLI, format=FORMAT, shots=4, eval=Sample(limit=50),
+                            study_dir=str(study_dir), **changes)  # fmt: skip
+    return complete_evaluate_job(config, Shelf(), ())
+
+
+def finish(study, name, *, sampling, device="cpu", seconds=2.0):
+    """A finished evaluation as far as a plan reads it."""
+    folder = study.runs / f"evaluate-{name}-0123456789ab"
+    folder.mkdir(parents=True)
+    run = {"kind": "evaluate", "facts": {"rows": {"rows": 50}},
+           "provenance": {"seconds": seconds, "machine": {"device": device}}}  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(run))
+    config = {"checkpoint": to_plain(CHECKPOINT), "task": to_plain(NLI), "shots": 4, "shot_sampling": sampling}
+    (folder / "config.yaml").write_text(json.dumps(config))
+    return folder.name
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "balanced", "per_row"])
+def test_a_finished_cell_counts_as_the_same_cell_does_when_it_is_planned(tmp_path, sampling):
+    study = Study(tmp_path)
+    job = list_cells(evaluate(tmp_path, shot_sampling=sampling), study, ContentHashes())
+    planned = work_of(job, job.base[0], SHAPE)
+    _, sample = read_sample(study, finish(study, "a", sampling=sampling))
+    assert sample.flops == planned.flops
+    assert sample.seconds == 2.0
+
+
+def test_only_the_device_that_most_cells_ran_on_is_learnt_from(tmp_path):
+    study = Study(tmp_path)
+    for number, (device, seconds) in enumerate([("cuda", 1.0), ("cpu", 30.0), ("cuda", 1.2)]):
+        finish(study, f"x{number}", sampling="fixed", device=device, seconds=seconds)
+    assert sorted(sample.seconds for sample in read_samples(study)) == [1.0, 1.2]
+
+
+def test_a_plan_reads_records_that_it_cannot_use_past_them(tmp_path):
+    study = Study(tmp_path)
+    broken = finish(study, "broken", sampling="fixed")
+    (study.runs / broken / "config.yaml").write_text("{}")
+    plan = make_plan(plan_grid([evaluate(tmp_path)]))
+    assert plan.calibration.samples == ()
+    assert plan.count("missing") == len(plan.cells) == 1
+    assert plan.seconds(plan.cells[0]) is None
+
+
+def test_a_launchers_chunk_whose_failures_were_retried_since_has_nothing_to_do(tmp_path):
+    job = evaluate(tmp_path, mode="retry")
+    with pytest.raises(NothingFailed):
+        session.Session([job])
+    assert session.run_chunk([job]) == []
