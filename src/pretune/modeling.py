@@ -6,8 +6,11 @@ positions. Leaving out the others saves most of the head's time and the [rows, l
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +36,11 @@ def context_length(model: Any) -> int | None:
     return None
 
 
+def vocabulary_size(model: Any) -> int:
+    """Rows of the input embeddings, also where this process holds only a part of them."""
+    return int(model.get_input_embeddings().num_embeddings)
+
+
 def input_device(model: Any) -> torch.device:
     """Where token ids have to be."""
     device: torch.device = model.get_input_embeddings().weight.device
@@ -52,7 +60,7 @@ def agrees(model: Any, difference: Callable[[Any], float]) -> bool:
 
 def head_difference(model: Any) -> float:
     """Relative difference between the model's own logits and its output embeddings on the last hidden states."""
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    vocabulary = vocabulary_size(model)
     ids = torch.tensor([[(7 * i + 3) % vocabulary for i in range(6)]], device=input_device(model))
     expected = model(input_ids=ids, use_cache=False).logits
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
@@ -77,6 +85,28 @@ def has_plain_head(model: Any) -> bool:
             return agrees(model, head_difference)
     finally:
         model.train(training)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write weights (safetensors) and tokenizer to ``folder``, loadable by ``from_pretrained``."""
+    # transformers imports DeepSpeed here, where it is installed, and that prints a warning if it has to look for a GPU
+    with without_gpu_search():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def without_gpu_search() -> Iterator[None]:
+    """Tell DeepSpeed in the body that there is no GPU, where there is none."""
+    name = "DS_ACCELERATOR"
+    if torch.cuda.is_available() or name in os.environ:
+        yield
+        return
+    os.environ[name] = "cpu"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -90,6 +90,17 @@ def test_states_of_the_optimizer_are_in_the_memory_and_are_divided_among_devices
     assert training_memory(CONFIG, SHAPE, micro_batch=1) < full
 
 
+def test_what_deepspeed_divides_grows_with_the_stage():
+    def memory(strategy: str, devices: int) -> float:
+        trainer = dataclasses.replace(CONFIG.trainer, strategy=strategy, devices=devices)
+        return training_memory(dataclasses.replace(CONFIG, trainer=trainer), SHAPE)
+
+    for stage, divided in (("deepspeed_zero2", 16), ("deepspeed_zero3", 20)):
+        saved = memory(stage, 2) - memory(stage, 8)
+        assert saved == pytest.approx(divided * SHAPE.parameters * (1 / 2 - 1 / 8))
+    assert memory("deepspeed_zero2", 8) - memory("deepspeed_zero3", 8) == pytest.approx(3.5 * SHAPE.parameters)
+
+
 def test_an_accelerator_gives_less_to_short_passes():
     device = ACCELERATORS["A100"]
     long, short = (seconds_on(device, Work(flops=1e18, tokens_in_pass=n)) for n in (1e6, 200))

@@ -145,9 +145,13 @@ def test_processes_that_die_and_commands_that_are_stopped_or_killed(place: Place
     assert_same_results(place.runs("evaluate-*"), alone.runs("evaluate-*"))
 
 
-def test_cut_weights_are_put_together_and_evaluated(two: Place, place: Place) -> None:
-    result = place.train(*CELL, *TWO, "trainer=fsdp", "trainer.precision=32-true")
+@pytest.mark.parametrize("trainer", ["fsdp", "deepspeed_zero3"])
+def test_cut_weights_are_put_together_and_evaluated(trainer: str, two: Place, place: Place) -> None:
+    if trainer != "fsdp":
+        pytest.importorskip("deepspeed")
+    result = place.train(*CELL, *TWO, f"trainer={trainer}", "trainer.precision=32-true")
     assert result.done == (1, 6), result.text
+    assert not any(noise in result.text.lower() for noise in ("deepspeed", "warning", "[info]")), result.text
     (folder,) = place.runs("train-*")
     (known,) = two.runs("train-*lr0.001*")
     weights, expected = (load_file(path / "model" / "model.safetensors") for path in (folder, known))

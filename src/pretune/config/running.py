@@ -9,8 +9,12 @@ from pretune.config.science import LARGEST_SEED, Checkpoint, Format, Optimizer, 
 
 MODES = ("run", "plan", "status", "retry", "show", "contamination", "checkpoints", "verify", "prefetch")
 SHOT_SAMPLING = ("fixed", "balanced", "per_row")
-SHARDED = ("fsdp",)
-"""Strategies in which each process holds a part of the weights."""
+ZERO_STAGES = {"deepspeed_zero2": 2, "deepspeed_zero3": 3}
+"""DeepSpeed's strategies: what its processes divide grows with the stage."""
+ZERO_BUCKET = 500_000_000
+"""Elements that DeepSpeed's processes exchange at a time, at most."""
+SHARDED = ("fsdp", *ZERO_STAGES)
+"""Strategies in which each process holds a part of the weights, of the gradients or of the optimizer's state."""
 STRATEGIES = ("single", "ddp", *SHARDED)
 
 
@@ -51,7 +55,7 @@ class Trainer:
     accelerator: str = option("auto", help="device", choices=("auto", "cpu", "gpu"), scientific=False)
     strategy: str = option(
         "single",
-        help="processes per cell: single: one; ddp: one per device, each with all weights; fsdp: each with a part",
+        help="processes per cell: single: one; ddp: one per device, each with all weights; others: each with a part",
         choices=STRATEGIES,
         scientific=False,
     )

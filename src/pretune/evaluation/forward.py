@@ -25,6 +25,7 @@ from pretune.modeling import (
     relative_difference,
     text_config,
     too_large,
+    vocabulary_size,
 )
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ PROBE = tuple(range(3, 80, 7))
 
 def probe_tokens(model: Any) -> tuple[int, ...]:
     """A handful of tokens that the model knows."""
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    vocabulary = vocabulary_size(model)
     return tuple(token % vocabulary for token in PROBE)
 
 

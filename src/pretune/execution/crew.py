@@ -9,6 +9,7 @@ starts a member in its place; the others are members from the start.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.checkpoints.resolution import Resolved, locate
-from pretune.config.running import Trainer
+from pretune.config.running import ZERO_STAGES, Trainer
 from pretune.config.sharing import uneven_steps
 from pretune.errors import PretuneError, ProcessLost, Terminated, UsageError
 from pretune.execution.hands import OnStep, Order
@@ -69,6 +70,8 @@ class Crew:
         self.devices = count_devices(trainer)
         self.processes = self.devices * trainer.num_nodes
         self._check_launch(trainer)
+        if batch_sizes:
+            require_deepspeed(trainer.strategy)
         for batch_size in batch_sizes:
             if fault := uneven_steps(self.processes, batch_size):
                 raise UsageError(f"trainer.devices={self.devices}: {fault}")
@@ -257,6 +260,14 @@ def count_devices(trainer: Trainer) -> int:
     if trainer.accelerator == "gpu" and not gpus:
         raise UsageError("trainer.accelerator=gpu: there is no GPU")
     return wanted
+
+
+def require_deepspeed(strategy: str) -> None:
+    """Raise :class:`UsageError` where trainings by ``strategy`` need DeepSpeed and it is not installed."""
+    if strategy in ZERO_STAGES and importlib.util.find_spec("deepspeed") is None:
+        raise UsageError(
+            f"trainer.strategy={strategy}: needs DeepSpeed, which is not installed: pip install 'pretune[deepspeed]'"
+        )
 
 
 def dismiss_followers(trainer: Trainer, cache_dir: str) -> None:

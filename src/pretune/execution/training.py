@@ -83,6 +83,7 @@ def compute_training(
     on_step: Callable[[int, int], None],
 ) -> tuple[Record, Path | None]:
     """Fine-tune the base weights that ``host`` holds; return the record and the folder of the tuned weights."""
+    from pretune.modeling import save_model
     from pretune.training.distributed import is_first_process
     from pretune.training.finetune import finetune
 
@@ -108,8 +109,7 @@ def compute_training(
     model_dir = None
     if choose_policy(config, parameters) != "none" and is_first_process():
         model_dir = work_dir / f"model-{uuid.uuid4().hex[:8]}"  # an owner that was taken over may write one, too
-        host.model.save_pretrained(model_dir)
-        host.tokenizer.save_pretrained(model_dir)
+        save_model(host.model, host.tokenizer, model_dir)
     columns = {
         **weight_columns(resolved, parameters),
         **training_columns(config, outcome.rows),

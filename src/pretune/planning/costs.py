@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretune.config.probing import ProbeConfig
-from pretune.config.running import TrainConfig
+from pretune.config.running import ZERO_BUCKET, ZERO_STAGES, TrainConfig
 from pretune.config.science import Checkpoint, Model, Shape, Task
 from pretune.planning.sizes import size_of
 
@@ -121,7 +121,7 @@ def work_of_probe(config: ProbeConfig, measured: list[Work]) -> Work:
 
 
 def training_memory(config: TrainConfig, shape: Shape, *, micro_batch: int | None = None) -> float:
-    """Bytes at the peak of a fine-tuning on one device; sharded states are divided over the devices."""
+    """Bytes at the peak of a fine-tuning on one device."""
     trainer, regularizer = config.trainer, config.regularizer
     adapters = regularizer.name in ("lora", "qlora")
     trained = shape.parameters * (0.005 if adapters else 1.0)
@@ -129,9 +129,17 @@ def training_memory(config: TrainConfig, shape: Shape, *, micro_batch: int | Non
     moments = MOMENTS[config.optimizer.name] / (2 if trainer.precision == "bf16-true" else 1)
     gradients = BYTES_PER_WEIGHT[trainer.precision]
     anchors = 4 * shape.parameters if regularizer.name in ("l2sp", "ewc") else 0
+    devices = (trainer.devices or 1) * trainer.num_nodes
     states = weights + trained * (moments + gradients) + anchors
     if trainer.strategy == "fsdp":
-        states /= (trainer.devices or 1) * trainer.num_nodes
+        states /= devices
+    elif trainer.strategy in ZERO_STAGES:  # which keep a second copy of the weights that are trained
+        divided, whole = trained * (4 + moments + gradients), weights
+        if ZERO_STAGES[trainer.strategy] == 3:
+            divided, whole = divided + weights, 0.0
+        states = whole + divided / devices + 4 * min(trained, ZERO_BUCKET)
+    if trainer.precision == "bf16-mixed" and not trainer.activation_checkpointing:
+        states += 2 * shape.parameters  # the backward pass needs the weights that the forward pass has computed with
     size = size_of(config.task)
     tokens = min(2 * (size.prompt + size.answer), config.stage.max_length) * (
         micro_batch or trainer.micro_batch or config.stage.batch_size

@@ -316,7 +316,7 @@ class _Run:
             assert self.state is not None
             self.module.history, self.module.validation_losses = self.state.history, self.state.validation_losses
             return
-        with sharded(self.module) if self.sharded else contextlib.nullcontext(), self._attention():
+        with sharded(self.module, trainer) if self.sharded else contextlib.nullcontext(), self._attention():
             fit(
                 self.module,
                 self.steps,

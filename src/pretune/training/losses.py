@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from pretune.modeling import vocabulary_size
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -47,7 +49,7 @@ def sum_cross_entropy(model: PreTrainedModel, batch: dict[str, Any], *, plain_he
         return _head_loss(torch.nn.Identity(), supervised_logits(model, batch), targets)
     states: torch.Tensor = supervised_states(model, batch)
     head: Any = model.get_output_embeddings()
-    size = max(1, LOGIT_ELEMENTS // head.weight.shape[0])
+    size = max(1, LOGIT_ELEMENTS // vocabulary_size(model))
     if len(targets) <= size:
         return _head_loss(head, states, targets)
     total = states.new_zeros((), dtype=torch.float32)
@@ -65,7 +67,7 @@ def count_right(
     states = supervised_states(model, batch) if plain_head else supervised_logits(model, batch)
     loss = torch.zeros((), device=targets.device)
     right = torch.zeros((), device=targets.device)
-    size = max(1, LOGIT_ELEMENTS // (head.weight.shape[0] if plain_head else states.shape[1]))
+    size = max(1, LOGIT_ELEMENTS // (vocabulary_size(model) if plain_head else states.shape[1]))
     for part, wanted in zip(torch.split(states, size), torch.split(targets, size), strict=True):
         logits = head(part).float()
         loss += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")

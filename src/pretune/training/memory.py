@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pretune.data.encoding import Encoded
-from pretune.modeling import input_device, is_out_of_memory
+from pretune.modeling import input_device, is_out_of_memory, vocabulary_size
 from pretune.training.losses import LOGIT_ELEMENTS
 from pretune.training.module import CausalLanguageModeling
 from pretune.training.steps import StepBatch, make_step
@@ -75,7 +75,7 @@ def choose_micro_batch(
     probe = Encoded(ids=longest[0].ids[:PROBE_TOKENS], context=max(len(longest[0].ids[:PROBE_TOKENS]) - 1, 0))
     # a third more: for what is not kept, but lives for a moment
     per_token = kept_bytes(module, [probe], packed=packed) / len(probe.ids) * 1.3
-    vocabulary = int(module.model.get_input_embeddings().weight.shape[0])
+    vocabulary = vocabulary_size(module.model)
 
     def need(count: int) -> float:
         part = longest[:count]

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from pretune.config.science import Optimizer, Stage
 from pretune.errors import TrainingDiverged
-from pretune.modeling import has_plain_head, is_out_of_memory, too_large
+from pretune.modeling import has_plain_head, is_out_of_memory, too_large, vocabulary_size
 from pretune.training.distributed import is_first_process, sum_gradients, sum_over_processes
 from pretune.training.losses import count_right, sum_cross_entropy
 from pretune.training.optimizers import build_optimizer
@@ -31,6 +31,8 @@ from pretune.training.steps import MicroBatch, StepBatch, cut_micro_batch, row_c
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from pretune.training.zero import ZeroEngine
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,9 @@ class CausalLanguageModeling(pl.LightningModule):
         self.model = model
         self.plain_head = has_plain_head(model)
         self.sharding: float | None = None
-        """Number of processes that each hold a part of the weights, and average gradients by themselves."""
+        """Number of processes that each hold a part of the states, and average gradients by themselves."""
+        self.zero: ZeroEngine | None = None
+        """DeepSpeed's engine, where it holds the states."""
         self.stage = stage
         self.optimizer_config = optimizer
         self.rounding = rounding
@@ -94,7 +98,8 @@ class CausalLanguageModeling(pl.LightningModule):
         """Build the optimizer; the schedule is applied in :meth:`training_step`."""
         if self.rounding is not None:
             return RoundedUpdates(self.optimizer_config, self.model.parameters(), rounding=self.rounding)
-        return build_optimizer(self.optimizer_config, self.model.parameters())
+        optimizer = build_optimizer(self.optimizer_config, self.model.parameters())
+        return self.zero.start(self.model, optimizer, self.device) if self.zero else optimizer
 
     def configure_model(self) -> None:
         """Nothing is left to do when Lightning asks: weights are cut by :func:`pretune.training.sharding.sharded`."""
@@ -113,7 +118,14 @@ class CausalLanguageModeling(pl.LightningModule):
 
     def sum_loss(self, batch: MicroBatch) -> torch.Tensor:
         """Summed cross-entropy in nats over the supervised positions of a micro-batch (fp32)."""
-        return sum_cross_entropy(self.model, batch, plain_head=self.plain_head)
+        loss: torch.Tensor = self.measure(sum_cross_entropy, batch)
+        return loss
+
+    def measure(self, function: Callable[..., Any], batch: MicroBatch) -> Any:
+        """What ``function`` measures of the model, by whatever holds its weights."""
+        if self.zero is not None:
+            return self.zero.measure(function, batch, plain_head=self.plain_head)
+        return function(self.model, batch, plain_head=self.plain_head)
 
     def on_train_start(self) -> None:
         """Start the clock of tokens per second."""
@@ -133,8 +145,12 @@ class CausalLanguageModeling(pl.LightningModule):
             self.accumulate_within_memory(batch)
             self.regularization.descend()
         self.regularization.add_gradient()
-        norm = self.clip_gradient_norm()
-        optimizer.step()
+        if self.zero is not None:
+            optimizer.step()  # which clips, too
+            norm = self.zero.gradient_norm()
+        else:
+            norm = self.clip_gradient_norm()
+            optimizer.step()
         self.step += 1
         record = {
             "step": float(self.step),
@@ -186,12 +202,20 @@ class CausalLanguageModeling(pl.LightningModule):
         """
         share = self.regularization.replay_share if batch.replay else 0.0
         losses = torch.zeros(2, device=self.device)
-        for index, (part, weight) in enumerate(((batch, 1.0 - share), (batch.replay, share))):
-            for micro_batch in self.pieces(part) if part else ():
-                assert part is not None
-                loss = self.sum_loss(micro_batch) / part.tokens
-                self.manual_backward(loss * (weight * (self.sharding or 1.0)) if share or self.sharding else loss)
-                losses[index] += loss.detach()
+        passes = [
+            (index, weight, part.tokens, piece)
+            for index, (part, weight) in enumerate(((batch, 1.0 - share), (batch.replay, share)))
+            if part is not None
+            for piece in self.pieces(part)
+        ]
+        for number, (index, weight, tokens, micro_batch) in enumerate(passes, start=1):
+            loss = self.sum_loss(micro_batch) / tokens
+            weighted = loss * (weight * (self.sharding or 1.0)) if share or self.sharding else loss
+            if self.zero is not None:
+                self.zero.backward(weighted, last=number == len(passes))
+            else:
+                self.manual_backward(weighted)
+            losses[index] += loss.detach()
         if self.sharding is None:
             sum_gradients(self.model.parameters())
         return losses
@@ -236,7 +260,7 @@ class CausalLanguageModeling(pl.LightningModule):
     def check_soundness(self, record: dict[str, float]) -> None:
         """Raise :class:`TrainingDiverged`, telling all about the step, for a loss that is not finite or exploded."""
         values = [record[name] for name in ("loss", "text_loss", "gradient_norm") if name in record]
-        limit = EXPLODED * math.log(self.model.get_input_embeddings().weight.shape[0])
+        limit = EXPLODED * math.log(vocabulary_size(self.model))
         if all(map(math.isfinite, values)) and record["loss"] <= limit:
             return
         step, before = int(record["step"]), self.history[-REMEMBERED:]
@@ -272,7 +296,7 @@ class CausalLanguageModeling(pl.LightningModule):
             micro_batch, measured = waiting.pop(0), None
             tokens, rows = micro_batch["targets"].numel(), row_count(micro_batch)
             try:
-                measured = count_right(self.model, micro_batch, plain_head=self.plain_head)
+                measured = self.measure(count_right, micro_batch)
             except (RuntimeError, MemoryError) as error:
                 if self.sharding or not is_out_of_memory(error):
                     raise

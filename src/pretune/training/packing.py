@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pretune.modeling import agrees, input_device, relative_difference, text_config
+from pretune.modeling import agrees, input_device, relative_difference, text_config, vocabulary_size
 
 ATTENTION = "pretune_packed"
 """Name under which transformers knows the attention of packed rows."""
@@ -86,7 +86,7 @@ def attending_to_packed_rows(model: Any) -> Iterator[None]:
 
 def packing_difference(model: Any) -> float:
     """Relative difference between hidden states of packed rows and of the same rows one by one."""
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    vocabulary = vocabulary_size(model)
     rows = [[(5 * i + 3 * j + 1) % vocabulary for i in range(length)] for j, length in enumerate((7, 3, 5))]
     device, lengths = input_device(model), [len(row) for row in rows]
     single = [model.base_model(input_ids=torch.tensor([row], device=device), use_cache=False) for row in rows]

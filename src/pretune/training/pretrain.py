@@ -19,6 +19,7 @@ from pretune.checkpoints.loading import silence_progress_bars
 from pretune.config.running import Trainer
 from pretune.config.schema import to_plain
 from pretune.config.science import Model, Recipe
+from pretune.modeling import save_model
 from pretune.results.checksums import write_sums
 from pretune.training.fitting import choose_threads, fit, use_threads
 from pretune.training.module import CausalLanguageModeling
@@ -86,8 +87,7 @@ class SaveLadder(pl.Callback):
             return
         temporary = self.folder / f".step{step}"
         shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary)
-        self.tokenizer.save_pretrained(temporary)
+        save_model(model, self.tokenizer, temporary)
         temporary.rename(target)
 
 

@@ -74,9 +74,9 @@ def make_room(path: Path, *, needed: int, limit: float | None) -> bool:
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What a training changes of a model: all of it, or only the trained weights where others are frozen."""
-    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    trained: dict[str, torch.Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if len(trained) == sum(1 for _ in model.parameters()):
-        return model.state_dict()
+        return model.state_dict(keep_vars=True)
     return trained
 
 

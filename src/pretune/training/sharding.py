@@ -1,7 +1,8 @@
-"""``trainer.strategy=fsdp``: weights, gradients and optimizer states cut over the processes of a training.
+"""Weights, gradients and optimizer states cut over the processes of a training.
 
-torch's ``fully_shard`` (FSDP2; Zhao et al., arXiv 2304.11277) keeps a part of every weight in each process. A block's
-whole weights exist only while it is computed; its gradients are averaged over the processes as soon as they are known.
+``trainer.strategy=fsdp``: torch's ``fully_shard`` (FSDP2; Zhao et al., arXiv 2304.11277) keeps a part of every weight
+in each process. A block's whole weights exist only while it is computed; its gradients are averaged over the processes
+as soon as they are known. ``deepspeed_zero2`` and ``deepspeed_zero3``: see :mod:`pretune.training.zero`.
 What is stored or handed on is always whole: step checkpoints, and the model after the training.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,37 +19,52 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from pretune.config.running import ZERO_STAGES, Trainer
 from pretune.modeling import input_device
 from pretune.training.adapters import find_blocks
 from pretune.training.distributed import is_first_process, process_part
 from pretune.training.module import CausalLanguageModeling
+from pretune.training.zero import ZeroEngine, is_cut, put_together
 
 
 @contextlib.contextmanager
-def sharded(module: CausalLanguageModeling) -> Iterator[None]:
-    """Train a twin of ``module.model`` with cut weights in the body; the model itself gets the whole result.
+def sharded(module: CausalLanguageModeling, trainer: Trainer) -> Iterator[None]:
+    """Train a twin of ``module.model`` with cut states in the body; the model itself gets the whole result.
 
     The model's own weights are set free meanwhile. After an exception they are there, but worthless.
     """
     model = module.model
     device = input_device(model)
-    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
-    module.plain_head = cut(twin, device, plain_head=module.plain_head)
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    for weight in model.parameters():
+        shared[id(weight)] = torch.nn.Parameter(weight.data, requires_grad=weight.requires_grad)
+    twin = copy.deepcopy(model, shared)
+    if trainer.strategy in ZERO_STAGES:
+        stage, mixed = ZERO_STAGES[trainer.strategy], trainer.precision == "bf16-mixed"
+        module.zero = ZeroEngine(stage=stage, clip_norm=module.stage.clip_norm, mixed=mixed)
+    else:
+        module.plain_head = cut(twin, device, plain_head=module.plain_head)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
     module.model, module.sharding = twin, float(process_part()[1])
     learnt: dict[str, torch.Tensor] = {}
-    try:
-        yield
-        learnt = dict(twin.named_parameters())
-    finally:
-        for name, parameter in model.named_parameters():
-            if name in learnt:
-                parameter.data = make_whole(learnt[name].detach()).to(device)
-            else:
-                parameter.data = torch.empty(shapes[name], dtype=parameter.dtype, device=device)
-        module.model = model
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module=r"torch\.distributed\."
+        )  # of DeepSpeed's calls
+        try:
+            yield
+            learnt = dict(twin.named_parameters())
+        finally:
+            for name, parameter in model.named_parameters():
+                if name in learnt:
+                    parameter.data = make_whole(learnt[name]).to(device)
+                else:
+                    parameter.data = torch.empty(shapes[name], dtype=parameter.dtype, device=device)
+            if module.zero is not None:
+                module.zero.close()
+            module.model, module.zero = model, None
 
 
 def cut(model: Any, device: torch.device, *, plain_head: bool) -> bool:
@@ -69,15 +86,20 @@ def cut(model: Any, device: torch.device, *, plain_head: bool) -> bool:
 
 
 def make_whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole of a cut tensor, put together by all processes; any other tensor as it is."""
+    """The whole of a cut tensor, put together by all processes; any other tensor as it is. Without gradients."""
+    if is_cut(tensor):
+        return put_together(tensor)
+    tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gather(value: Any) -> Any:
     """The same nested dictionaries and lists with whole tensors, in the first process's memory; ``None`` elsewhere."""
-    if isinstance(value, DTensor):
+    if isinstance(value, DTensor) or is_cut(value):
         whole = make_whole(value)
         return whole.cpu() if is_first_process() else None
+    if torch.is_tensor(value):
+        return value.detach()
     if isinstance(value, dict):
         return {key: gather(held) for key, held in value.items()}
     if isinstance(value, list):
