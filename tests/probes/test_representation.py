@@ -66,6 +66,8 @@ def test_the_linear_probe_finds_a_line_and_is_at_chance_on_noise():
     assert cross_validate(features, golds, folds=4).mean() < 0.55
     with pytest.raises(DataError, match=r"probe\.folds=9: the rarest label has only 1 items"):
         cross_validate(features[:10], np.array([0] * 9 + [1]), folds=9)
+    with pytest.raises(DataError, match=r"probe\.folds=2: the rarest label has only 3 items"):
+        cross_validate(features[:9], golds[:9], folds=2)  # one of three would be left to choose the penalty by
 
 
 def test_a_probe_of_every_layer_and_the_distance_to_another_checkpoint():

@@ -162,10 +162,11 @@ def cross_validate(features: Reals, golds: npt.NDArray[np.int64], *, folds: int)
     from sklearn.preprocessing import StandardScaler
 
     fewest = int(np.bincount(golds)[np.unique(golds)].min())
-    if len(np.unique(golds)) < 2 or fewest < folds:
+    kept = fewest - -(-fewest // folds)  # of the rarest label, while a fold is held out
+    if len(np.unique(golds)) < 2 or fewest < folds or kept < 2:
         raise DataError(f"probe.folds={folds}: the rarest label has only {fewest} items; evaluate more rows")
     grid = {"logisticregression__C": np.logspace(-4, 4, PENALTIES)}
-    inner = StratifiedKFold(n_splits=min(3, fewest - fewest // folds or 2), shuffle=True, random_state=0)
+    inner = StratifiedKFold(n_splits=min(3, kept), shuffle=True, random_state=0)
     search = GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), grid, cv=inner)
     outer = StratifiedKFold(n_splits=folds, shuffle=True, random_state=0)
     predicted = cross_val_predict(search, features, golds, cv=outer)
