@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config.axes import quote_axes
+from pretune.config.axes import hold_back, quote_axes
 from pretune.config.schema import register
 from pretune.config.secrets import check_overrides, overrides_in, redact
 from pretune.config.trust import check_config_folders
@@ -40,6 +40,8 @@ def launch(main: Callable[[], Any]) -> None:
     sys.argv[1:] = quote_axes(sys.argv[1:])
     try:
         check_overrides(overrides_in(sys.argv[1:]))
+        if {"-m", "--multirun"} & set(sys.argv[1:]):
+            sys.argv[1:] = hold_back(sys.argv[1:])
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
         main()
     except (Exception, KeyboardInterrupt, Terminated) as error:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pretune.config.axes import field_names, quote_axes
+from pretune.config.axes import field_names, hold_back, quote_axes
 from pretune.config.expansion import Point, expand
 from pretune.config.running import TrainConfig
 from pretune.errors import ConfigError, UsageError
@@ -73,6 +73,20 @@ def test_whatever_is_quoted_is_read_back(text: str) -> None:
 def test_other_arguments_are_left_alone() -> None:
     arguments = ["seed=1", "-m", "task.fields={a:b}", "pairs='a=1:b=2'", "+only=x"]
     assert quote_axes(arguments) == arguments
+
+
+def test_values_below_a_swept_choice_are_left_to_the_expansion() -> None:
+    below = [
+        "checkpoint.recipe.seed=1",
+        "checkpoint.recipe.stage.save_steps=[0, 4]",
+        "model@checkpoint.recipe.model=custom",
+    ]
+    held = [f"{key}=choice({value})" for key, _, value in (text.partition("=") for text in below)]
+    others = ["-m", "task=pico/nli", "task.train_rows=3", "checkpoint.step=0,4", "+a=1", "seed=1"]
+    for swept in ("checkpoint=pico/step64,pico/step256", 'pairs="checkpoint=pico,main:seed=1,2"', "cells=x.csv"):
+        assert hold_back([swept, *below])[1:] == held
+        assert hold_back([swept, "checkpoint.step=0,4"])[1] == "checkpoint.step=0,4"
+    assert hold_back([*others, "checkpoint=pico", *below]) == [*others, "checkpoint=pico", *below]
 
 
 def test_a_condition_drops_the_points_that_it_does_not_allow(points: Any) -> None:

@@ -70,6 +70,14 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["stage=pretrain", "checkpoint=pico", "optimizer.lr=1"],
         ["optimizer.lr=1", "checkpoint.recipe"],
     ),
+    "pre-training that is planned": (
+        ["stage=pretrain", "checkpoint=pico", "mode=plan"],
+        ["mode=plan", "valid: run, checkpoints"],
+    ),
+    "value below nothing": (
+        ["checkpoint.recipe.seed=1", "task=pico/nli"],
+        ["checkpoint.recipe.seed=1", "below checkpoint.recipe", "null"],
+    ),
     "ladder that cannot be": ([*PICO, f"{MODEL}.heads=5"], ["checkpoint.recipe.model.heads=5", "hidden_size"]),
     "ladder without order": (
         [*PICO, "checkpoint.recipe.stage.save_steps=[64,0]"],

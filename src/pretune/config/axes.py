@@ -11,6 +11,7 @@ The parts of a value are joined by ``:`` and written as on the command line. Eac
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import re
@@ -52,6 +53,35 @@ def quote_axes(arguments: Sequence[str]) -> list[str]:
             text = f'{key}="{escaped}"'
         quoted.append(text)
     return quoted
+
+
+def hold_back(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a sweep with values below a swept group as a choice of one, which only the expansion reads.
+
+    Hydra composes a sweep once without what is swept: ``checkpoint.recipe.seed=1`` would meet the default checkpoint,
+    which has no recipe, though every one of ``checkpoint=pico/step64,pico/step256`` has.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed, swept = OverridesParser.create(), dict[str, "Override"](), set[str]()
+    for text in arguments:
+        with contextlib.suppress(HydraException):  # options of the command line; what is wrong is told later
+            parsed[text] = override = parser.parse_override(text)
+            if override.key_or_group == "pairs":
+                swept |= {part.partition("=")[0] for part in split_parts(override)}
+            elif override.is_sweep_override() or override.key_or_group == "cells":
+                swept.add(override.key_or_group)
+
+    def hold(text: str) -> str:
+        override = parsed.get(text)
+        if override is None or override.is_sweep_override() or override.is_delete() or override.is_add():
+            return text
+        key, _, value = text.partition("=")
+        head, *below = (override.package or override.key_or_group).split(".")
+        return f"{key}=choice({value})" if below and (head in swept or "cells" in swept) else text
+
+    return [hold(text) for text in arguments]
 
 
 def split_parts(override: Override) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pretune.config.library import list_options
 from pretune.config.schema import SCRIPTS, freeze
@@ -34,7 +34,10 @@ LONGEST_KEY = 255
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether Hydra refused a command line by ``error``; a choice that is no name it refuses by a plain ValueError."""
+    """Whether Hydra refused a command line by ``error``.
+
+    A choice that is no name it refuses by a plain ValueError, a key below one that is null by an AssertionError.
+    """
     from hydra.errors import CompactHydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -42,6 +45,8 @@ def is_refusal(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return True
+    if isinstance(error, AssertionError):
+        return str(error).startswith("Unexpected type")
     return isinstance(error, ValueError) and str(error).startswith("Config group override")
 
 
@@ -165,11 +170,21 @@ def explain_override(script: str, loader: ConfigLoader, base: Sequence[str], tex
         if value in options:  # the option exists, but does not compose
             return Problem(key=key, value=value, message=first_lines(error))
         return Problem(key=key, value=value or "''", message=suggest(value, options))
+    if isinstance(error, AssertionError):
+        return Problem(key=key, value=value, message=describe_null(compose(script, loader, base), name))
     if "Could not override" in str(error):
         config = compose(script, loader, base)
         return Problem(key=key, value=value, message=f"no such key; {suggest(name, [*flat_keys(config)])}")
     reason = str(error.__cause__ or error).splitlines()[0]
     return Problem(key=key, value=value, message=reason)
+
+
+def describe_null(config: DictConfig, key: str) -> str:
+    """Why nothing can be set at ``key``: a key above it is null in ``config``."""
+    parts = key.split(".")
+    above = [".".join(parts[:count]) for count in range(1, len(parts))]
+    null = next((name for name in above if OmegaConf.select(config, name) is None), above[-1])
+    return f"nothing can be set below {null}, which is null with these choices"
 
 
 def flat_keys(config: Any, prefix: str = "") -> Iterable[str]:

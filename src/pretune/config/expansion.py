@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from pretune.config.axes import AXES, Condition, quote_axes, read_cells, split_parts
+from pretune.config.diagnosis import describe_null
 from pretune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -259,5 +260,7 @@ def set_value(config: DictConfig, override: Override) -> None:
             raise ConfigCompositionException(
                 f"Could not override '{key}'.\nTo append to your config use +{override.input_line}"
             ) from error
+    except AssertionError:
+        raise ConfigCompositionException(f"{key}: {describe_null(config, key)}") from None
     except OmegaConfBaseException as error:
         raise ConfigCompositionException(f"Error merging override {override.input_line}") from error

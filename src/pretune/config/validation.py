@@ -24,6 +24,8 @@ WITHOUT_EFFECT = ("stage.", "optimizer", "task", "format", "regularizer", "eval"
 WITH_STRENGTH = ("l2sp", "ewc", "replay", "sam")
 """Regularizers that have a strength."""
 
+PRETRAIN_MODES = ("run", "checkpoints")
+"""What can be done with ladders that are still to be trained."""
 STEP_CHOICE = re.compile(r"all|every:[1-9]\d*")
 
 
@@ -316,6 +318,9 @@ def _check_train(config: TrainConfig) -> Iterable[Problem]:
                 message="needs a checkpoint with a recipe (checkpoint=pico); "
                 f"checkpoint.source={config.checkpoint.source} has none",
             )
+        if config.mode not in PRETRAIN_MODES:
+            listed = ", ".join(PRETRAIN_MODES)
+            yield Problem(key="mode", value=config.mode, message=f"does not go with stage=pretrain; valid: {listed}")
         return
     yield from _check_schedule(config.stage, "stage")
     yield from _check_regularizer(config.regularizer)
