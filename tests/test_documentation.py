@@ -1,41 +1,31 @@
-"""What README and docs tell people to type: every command composes, every file named exists.
+"""What README and docs say: every command composes with all its values, every file named exists.
 
-The README's first command is run as a whole by ``tests/scripts/test_miniature.py``; its second is what runs this.
+They are run by ``tests/test_documented_commands.py``. The README's first command is run as a whole by
+``tests/scripts/test_miniature.py``; its second is what runs this.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SCRIPTS = ("train.py", "evaluate.py", "probe.py", "report.py")
+from support.pages import PAGES, ROOT, Command, read_commands
+
 PLACES = ("study_dir", "checkpoint.path", "checkpoint.recipe.corpus.path", "task.path")
 """Keys whose values on a page are places on the reader's machine."""
-STAND_INS = {"RUN_ID": "train-x", "DIR": "/", "OWNER/NAME": "owner/name"}
 
 
-def commands() -> list[tuple[str, str]]:
-    """(page, command) for every script call in a fenced block; lines that end in a backslash are joined."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"```(?:bash|sh|shell|console)?\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                text = line.strip().removeprefix("$ ")
-                if re.match(r"python (train|evaluate|probe|report)\.py\b", text):
-                    found.append((page.name, text))
-    return found
+def commands() -> list[tuple[str, Command]]:
+    """(page, command) for every call of a script."""
+    return [(command.page, command) for command in read_commands() if command.script is not None]
 
 
 def test_there_are_commands_to_check():
     assert len(commands()) >= 4
 
 
-@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: value[:60])
+@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: str(getattr(value, "text", value))[:60])
 def test_command_composes_and_is_valid(page, command):
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -47,8 +37,7 @@ def test_command_composes_and_is_valid(page, command):
     from pretune.config.schema import freeze, register
     from pretune.config.validation import find_problems
 
-    words = shlex.split(command, comments=True)
-    script, overrides = Path(words[1]).stem, [word for word in words[2:] if not word.startswith("-")]
+    script, overrides = command.script, command.overrides
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -59,7 +48,7 @@ def test_command_composes_and_is_valid(page, command):
             point = [values[index % len(values)] for values in axes]
             config = freeze(CLASSES[script], compose(script, loader, point))
             problems = [p for p in find_problems(config) if p.key not in PLACES]
-            assert not problems, f"{page}: {command}: {problems}"
+            assert not problems, f"{page}: {command.text}: {problems}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
