@@ -86,6 +86,7 @@ def test_values_below_a_swept_choice_are_left_to_the_expansion() -> None:
     for swept in ("checkpoint=pico/step64,pico/step256", 'pairs="checkpoint=pico,main:seed=1,2"', "cells=x.csv"):
         assert hold_back([swept, *below])[1:] == held
         assert hold_back([swept, "checkpoint.step=0,4"])[1] == "checkpoint.step=0,4"
+    assert hold_back(["checkpoint=a,b", "checkpoint.path="])[1] == "checkpoint.path="
     assert hold_back([*others, "checkpoint=pico", *below]) == [*others, "checkpoint=pico", *below]
 
 

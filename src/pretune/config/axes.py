@@ -79,7 +79,7 @@ def hold_back(arguments: Sequence[str]) -> list[str]:
             return text
         key, _, value = text.partition("=")
         head, *below = (override.package or override.key_or_group).split(".")
-        return f"{key}=choice({value})" if below and (head in swept or "cells" in swept) else text
+        return f"{key}=choice({value})" if value and below and (head in swept or "cells" in swept) else text
 
     return [hold(text) for text in arguments]
 
