@@ -313,7 +313,7 @@ def test_offline_mode_uses_the_cache_and_names_what_is_not_there(hub, model, fou
     with pytest.raises(CheckpointError, match=r"step=1500: .* nearest: 1000, 2000"):
         resolve(change(HUB, "step", 1500), RefCache(study))
     monkeypatch.setattr("pretune.checkpoints.hub.PAUSES", (60.0,))  # nobody is asked again
-    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set and it is not in the cache.*\n.*mode=prefetch"):
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set, and neither.*\n.*mode=prefetch"):
         resolve(HUB, RefCache(study))
     assert len(hub.requests) == asked
 

@@ -166,6 +166,17 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "option outside of the config folders": (["task=../../x"], ["task=../../x", "leads out"]),
     "pickled configuration": (["--experimental-rerun=x.pickle"], ["x.pickle", "not loaded"]),
     "sweep of two kinds of training": (["-m", *PICO, "stage=sft,pretrain"], ["stage=pretrain"]),
+    "no processes at all": ([*PICO, "trainer=ddp", "trainer.devices=0"], ["trainer.devices=0", "at least 1"]),
+    "launcher without workers": (
+        ["-m", *PICO, "hydra/launcher=workers", "hydra.launcher.processes=0"],
+        ["hydra.launcher.processes=0: must be at least 1"],
+    ),
+    "launcher with a word for a number": (
+        ["-m", *PICO, "hydra/launcher=workers", "hydra.launcher.processes=two"],
+        ["hydra.launcher.processes=two: must be a number"],
+    ),
+    "cache that is a file": ([*PICO, "cache_dir=/dev/null"], ["cache_dir=/dev/null: cannot be used"]),
+    "cache that cannot be made": ([*PICO, "cache_dir=/proc/x"], ["cache_dir=/proc/x: cannot be used"]),
 }
 
 
@@ -248,6 +259,7 @@ REPORT: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown kind": (["report.format=ps"], ["report.format=ps", "paper"]),
     "group of another script": (["task=pico/nli"], ["task=pico/nli", "report.py has no such key"]),
     "key of another script": (["checkpoint.repo=x"], ["checkpoint.repo=x", "no such key"]),
+    "a sweep of reports": (["-m", "report.format=page,paper"], ["leave -m out"]),
 }
 
 

@@ -127,10 +127,17 @@ def is_transport_error(error: BaseException) -> bool:
 
 def unreachable(what: str, error: BaseException) -> HubUnreachable:
     """The message for a Hub that does not answer."""
-    offline = " (HF_HUB_OFFLINE is set and it is not in the cache)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    if os.environ.get("HF_HUB_OFFLINE"):
+        reason = "HF_HUB_OFFLINE is set, and neither the Hub's cache nor this study_dir has it"
+    elif not endpoint().startswith(("http://", "https://")):
+        reason = "HF_ENDPOINT needs http:// or https:// in front"
+    elif type(error).__name__ == "OfflineModeIsEnabled":  # by ourselves, while nobody answers
+        reason = "nobody answers there"
+    else:
+        reason = type(error).__name__
     return HubUnreachable(
-        f"{what} could not be fetched: {endpoint()} cannot be reached{offline} ({type(error).__name__}).\n"
-        "  Fetched before: the same command with mode=prefetch, where there is a network\n"
+        f"{what} could not be fetched: {endpoint()} cannot be reached ({reason}).\n"
+        "  Fetched before: the same command with mode=prefetch and the same study_dir, where there is a network\n"
         "  Without a hub:  checkpoint=pico/step1024 task=pico/nli need none.\n"
         "  With a mirror:  export HF_ENDPOINT=http://HOST:PORT\n"
         "  Local folders:  checkpoint=path checkpoint.path=DIR   task.source=path task.path=DIR"

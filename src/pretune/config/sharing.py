@@ -30,7 +30,7 @@ def check_strategy(config: TrainConfig | EvaluateConfig | ProbeConfig) -> Iterab
         return
     if trainer.strategy in SHARDED:
         yield from check_sharded(config)
-    if trainer.devices is not None:
+    if trainer.devices is not None and trainer.devices > 0:
         processes = trainer.devices * trainer.num_nodes
         if fault := uneven_steps(processes, config.stage.batch_size):
             yield Problem(key="trainer.devices", value=trainer.devices, message=fault)

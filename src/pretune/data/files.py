@@ -34,7 +34,8 @@ def read_folder(task: Task, split: str) -> Rows:
             return [row for path in files for row in FORMATS[path.suffix](task, path)]
     there = {path.stem for path in folder.iterdir() if path.suffix in FORMATS or path.is_dir()}
     wanted = ", ".join(f"{split}{suffix}" for suffix in FORMATS)
-    raise DataError(f"task.path={task.path}: none of {wanted} is there, nor a folder {split}; {suggest(split, there)}")
+    found = suggest(split, there) if there else "no data is there at all"
+    raise DataError(f"task.path={task.path}: none of {wanted} is there, nor a folder {split}; {found}")
 
 
 def find_files(folder: Path, split: str) -> list[Path]:

@@ -21,7 +21,7 @@ from pretune.execution.cells import ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.execution.rows import training_columns
-from pretune.execution.storage import Foothold
+from pretune.execution.storage import Foothold, check_cache
 from pretune.results.identity import digest
 from pretune.results.store import Study, write_atomically
 from pretune.results.table import compact_when_due
@@ -106,6 +106,7 @@ def run_grid(grid: Grid, listener: Listener, tracker: Tracker) -> list[JobOutcom
     are not started. Weights that cannot be what their name says stop the grid before any work. Raises
     :class:`~pretune.errors.StorageFailure` when the study's folder is lost or takes no more files.
     """
+    check_cache(grid.config.cache_dir)
     with computing(grid) as hands, Foothold.on(grid.study.root) as foothold:
         outcomes = _run_grid(grid, listener, tracker, foothold, hands)
         grid.study.sweep()

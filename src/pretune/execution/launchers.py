@@ -120,8 +120,10 @@ def share_of_cores(places: int) -> int:
 
 
 def check_least(least: int, **knobs: float | None) -> None:
-    """Refuse a launcher's knob below ``least``; ``None`` is a default."""
+    """Refuse a launcher's knob below ``least``, or no number at all; ``None`` is a default."""
     for name, value in knobs.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UsageError(f"hydra.launcher.{name}={value}: must be a number")
         if value is not None and value < least:
             raise UsageError(f"hydra.launcher.{name}={value}: must be at least {least}")
 

@@ -17,6 +17,7 @@ from pretune.config.validation import WITHOUT_EFFECT
 from pretune.errors import UsageError
 from pretune.execution.display import ProgressDisplay, make_console
 from pretune.execution.ladders import ensure_ladder
+from pretune.execution.storage import check_cache
 from pretune.execution.training import next_attempt
 from pretune.results.identity import digest
 from pretune.results.store import Study
@@ -39,6 +40,8 @@ def build_ladders(configs: Sequence[TrainConfig]) -> int:
     """Build every ladder that is not there yet and print its steps; return the exit status."""
     console = make_console()
     recipes = {repr(config.checkpoint.recipe): config for config in configs}
+    for cache_dir in {config.cache_dir for config in configs}:
+        check_cache(cache_dir)
     for config in recipes.values():
         recipe = config.checkpoint.recipe
         assert recipe is not None

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretune.errors import StorageFailure
+from pretune.errors import StorageFailure, UsageError
 from pretune.results.links import refuse_links
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -67,6 +67,18 @@ class Foothold:
                 "is written there. Put it back and the same command goes on where this one stopped; without it, it "
                 "begins anew"
             )
+
+
+def check_cache(cache_dir: str) -> None:
+    """Raise :class:`UsageError` where ladders and caches cannot be kept, before any cell fails by it."""
+    folder = Path(cache_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise UsageError(f"cache_dir={cache_dir}: cannot be used: {reason}") from None
 
 
 def refuse_failing_storage(error: BaseException, *places: str | Path) -> None:

@@ -82,7 +82,7 @@ class Submitit(ChunkLauncher):
     """
 
     def __init__(self, *, at_once: int, timeout_min: float, signal_delay_s: int, requeues: int, resubmit: int) -> None:
-        check_least(0, requeues=requeues, resubmit=resubmit)
+        check_least(0, requeues=requeues, resubmit=resubmit, timeout_min=timeout_min)
         check_least(1, at_once=at_once, signal_delay_s=signal_delay_s)
         if timeout_min * 60 <= signal_delay_s:
             raise UsageError(

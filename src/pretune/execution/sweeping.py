@@ -71,6 +71,8 @@ class GridSweeper(Sweeper):
         from pretune.execution.session import Session, check_points, complete_jobs, lists_checkpoints, pretrains, search
 
         script = str(self._config.hydra.job.config_name)
+        if script == "report":
+            raise UsageError("report.py makes one report of a study: leave -m out")
         loader = self._context.config_loader
         points = list(expand(arguments, loader=loader, master=self._config, params=self.params))
         configs = check_points(script, points)
@@ -81,6 +83,8 @@ class GridSweeper(Sweeper):
         jobs = complete_jobs(configs, points, Library(loader))
         if is_search(jobs):
             return finish(search(jobs, lambda trials: self._launch(Session(trials)), together=not self._is_serial()))
+        if not self._is_serial():
+            self._make_launcher()  # wrong knobs are refused even where nothing is left to do
         session = Session(jobs)
         missing = missing_keys(session.grid)
         if session.shows_only() or not missing or (self._is_serial() and len(self._split(session.grid_jobs())) == 1):
@@ -109,10 +113,16 @@ class GridSweeper(Sweeper):
 
     def _make_launcher(self) -> Any:
         from hydra.core.plugins import Plugins
+        from hydra.errors import InstantiationException
 
-        return Plugins.instance().instantiate_launcher(
-            hydra_context=self._context, task_function=self._task_function, config=self._config
-        )
+        try:
+            return Plugins.instance().instantiate_launcher(
+                hydra_context=self._context, task_function=self._task_function, config=self._config
+            )
+        except InstantiationException as error:
+            if isinstance(error.__cause__, UsageError):
+                raise error.__cause__ from None
+            raise
 
     def _split(self, jobs: Sequence[Job], wanted: int = 1) -> list[list[Job]]:
         if self.chunk_size is not None and self.chunk_size < 1:

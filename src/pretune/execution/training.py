@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import time
@@ -27,6 +28,8 @@ from pretune.execution.provenance import collect
 from pretune.execution.rows import training_columns, weight_columns
 from pretune.results.identity import digest, make_run_id
 from pretune.results.store import Record, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,13 @@ def prepare_training(cell: Cell, job: Job, resolved: Resolved, load: LoadSplit) 
     assert isinstance(config, TrainConfig)
     partition = load.partition(config.task)
     training = tuple(draw_training_rows(partition, config.task, seed=config.seed))
+    if len(training) < config.task.train_rows:
+        log.warning(
+            "task.train_rows=%d: %s has %d rows to train on, and all of them are taken",
+            config.task.train_rows,
+            config.task.name,
+            len(training),
+        )
     source = job.regularizer_text
     text = load(source, source.train_split).examples if source is not None and source.train_split else ()
     data = fingerprint(training + partition.validation + text)
