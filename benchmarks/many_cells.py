@@ -25,8 +25,8 @@ LIMITS = {"load": 10.0, "look": 1e-3}
 """Seconds that reading the table as commands leave it, and looking at one cell, may take with 20,000 cells."""
 
 
-def make_record(number: int) -> Record:
-    """A simulated evaluation."""
+def make_record(number: int, **changes: Any) -> Record:
+    """A simulated evaluation, or another cell (``changes``) with its metrics."""
     columns = {
         "family": "olmo1b", "checkpoint": f"step{number}", "step": number, "eval_task": "mnli", "eval_split": "test",
         "eval_format": "default", "shots": 0, "state": "base",
@@ -40,11 +40,12 @@ def make_record(number: int) -> Record:
         for index in range(100)
     ]
     key = f"{number:064x}"
-    return Record(
-        run_id=f"evaluate-olmo1b-step{number}-on-mnli-default-{key[-12:]}", kind="evaluate", request_key=key,
-        identity=key, request={"kind": "evaluate", "task": {"name": "mnli"}}, config=columns,
-        facts={"primary": ["accuracy", "sum"]}, metrics=metrics, items=items,
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "run_id": f"evaluate-olmo1b-step{number}-on-mnli-default-{key[-12:]}", "kind": "evaluate", "request_key": key,
+        "identity": key, "request": {"kind": "evaluate", "task": {"name": "mnli"}}, "config": columns,
+        "facts": {"primary": ["accuracy", "sum"]}, "metrics": metrics, "items": items,
+    }  # fmt: skip
+    return Record(**{**values, **changes})
 
 
 def fill(study: Study, cells: int) -> None:

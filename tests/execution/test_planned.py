@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import pytest
 
 from pretune.config.running import EvaluateConfig, Sample
-from pretune.config.schema import to_plain
-from pretune.config.science import Shape
+from pretune.config.schema import freeze, to_plain
+from pretune.config.science import Checkpoint, Shape, Task
 from pretune.errors import NothingFailed
-from pretune.execution import session
+from pretune.execution import samples, session
 from pretune.execution.cells import ContentHashes, list_cells
 from pretune.execution.grid import plan_grid
 from pretune.execution.jobs import complete_evaluate_job
-from pretune.execution.planned import make_plan, read_sample, read_samples, work_of
+from pretune.execution.planned import make_plan, work_of
+from pretune.execution.samples import SampleReader, read_samples
+from pretune.execution.status import follow_status
+from pretune.results.identity import make_run_id
 from pretune.results.store import Study
 from support.configs import FORMAT, HUB, NLI
+from support.jobs import make_job
 
 SHAPE = Shape(parameters=10**9, layers=16, hidden_size=2048, vocabulary=50304)
 CHECKPOINT = dataclasses.replace(HUB, shape=SHAPE)
@@ -50,7 +55,7 @@ def test_a_finished_cell_counts_as_the_same_cell_does_when_it_is_planned(tmp_pat
     study = Study(tmp_path)
     job = list_cells(evaluate(tmp_path, shot_sampling=sampling), study, ContentHashes())
     planned = work_of(job, job.base[0], SHAPE)
-    _, sample = read_sample(study, finish(study, "a", sampling=sampling))
+    _, sample = SampleReader(study).read(finish(study, "a", sampling=sampling))
     assert sample.flops == planned.flops
     assert sample.seconds == 2.0
 
@@ -77,3 +82,44 @@ def test_a_launchers_chunk_whose_failures_were_retried_since_has_nothing_to_do(t
     with pytest.raises(NothingFailed):
         session.Session([job])
     assert session.run_chunk([job]) == []
+
+
+def test_a_claim_is_about_the_cell_with_its_request_and_no_namesake(tmp_path):
+    jobs = [make_job(tmp_path, optimizer__weight_decay=decay, eval__relations=("in_domain",)) for decay in (0.0, 0.1)]
+    grid = plan_grid(jobs)
+    first, second = (job.train for job in grid.jobs)
+    assert (first.kind, first.name) == (second.kind, second.name)
+    assert grid.study.claim(make_run_id("train", second.name, "f" * 64), second.key).try_acquire()
+    states = {cell.cell.key: cell for cell in make_plan(grid).cells}
+    assert (states[first.key].state, states[first.key].holder) == ("missing", None)
+    assert (states[second.key].state, states[second.key].holder.pid) == ("running", os.getpid())
+
+
+def test_what_needs_a_failed_training_is_blocked_and_a_status_is_not_followed_for_ever(tmp_path):
+    grid = plan_grid([make_job(tmp_path, eval__relations=("in_domain",), plan__follow=0.01)])
+    (job,) = grid.jobs
+    for cell in job.base:
+        grid.study.remember(cell.key, finish(grid.study, cell.name, sampling="fixed"))
+    grid.study.record_failure(make_run_id("train", job.train.name, job.train.key), {"error": "no"})
+    states = [cell.state for cell in make_plan(grid).cells]
+    assert states == ["finished", "failed", "blocked"]
+    assert follow_status(grid) == 1
+
+
+def test_what_finished_cells_share_is_read_once_and_each_cell_looked_for_once(tmp_path, monkeypatch):
+    """What made plans of large studies slow: the schema's check of every record, and looks at cells that jobs share."""
+    checked, looks, find = [], [], Study.find_finished
+    monkeypatch.setattr(samples, "freeze", lambda cls, data: checked.append(cls) or freeze(cls, data))
+    monkeypatch.setattr(Study, "find_finished", lambda self, key: looks.append(key) or find(self, key))
+    study = Study(tmp_path)
+    for number in range(12):
+        finish(study, f"x{number}", sampling="fixed", seconds=1.0 + number)
+    grid = plan_grid([make_job(tmp_path, optimizer__lr=lr) for lr in (1e-3, 1e-4, 1e-5)])
+    assert looks == []
+    plan = make_plan(grid)
+    assert len(plan.calibration.samples) == 12
+    assert checked == [Checkpoint, Task]
+    assert sorted(looks) == sorted({cell.cell.key for cell in plan.cells})
+    looks.clear()
+    assert set(grid.missing()) == set(looks)
+    assert len(looks) == len(plan.cells)

@@ -11,7 +11,7 @@ import pytest
 
 from pretune.errors import ClaimLost, UsageError
 from pretune.results import claims
-from pretune.results.claims import Claim, Watch, find_lease, read_token, this_machine
+from pretune.results.claims import Claim, Watch, find_lease, read_holders, read_token, this_machine
 
 
 @pytest.fixture
@@ -287,3 +287,19 @@ def test_heartbeat_of_a_lost_claim_leaves_the_new_owner_alone(path, monkeypatch)
         assert successor.try_acquire()
         wait_for(lambda: not any(t.name == "claim-heartbeat" and t.is_alive() for t in threading.enumerate()))
     successor.check()
+
+
+def test_who_works_on_what_is_known_by_the_request(path):
+    folder = path.parent
+    assert Claim(path, "mine").try_acquire()
+    forge(folder / "evaluate-a-0123.json", request_key="theirs", machine="elsewhere boot", pid=7)
+    os.utime(folder / "evaluate-a-0123.json", (0, 0))
+    forge(folder / "evaluate-a-4567.json", request_key="dead", machine=this_machine(), pid=dead_pid())
+    forge(folder / "evaluate-a-89ab.json")  # of a ladder, or of a version that named no request
+    forge(folder / "evaluate-a-cdef.json", request_key="mad", machine="", pid="x")
+    (folder / "evaluate-a-half.json").write_text('{"token": ')
+    found = read_holders(folder)
+    assert set(found) == {"mine", "theirs"}
+    assert (found["mine"].pid, found["mine"].silent < 60) == (os.getpid(), True)
+    assert (found["theirs"].pid, found["theirs"].host, found["theirs"].silent > 1e6) == (7, "elsewhere", True)
+    assert read_holders(folder / "none") == {}

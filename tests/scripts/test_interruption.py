@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from support.commands import start, wait_until
-from support.studies import SMALL, Place, make_place, values
+from support.studies import SMALL, Place, lines_with, make_place, values
 
 LONG = (
     *SMALL,
@@ -31,8 +31,13 @@ def test_a_killed_training_goes_on_and_gives_the_same_numbers(place: Place, tmp_
 
     running = start("train.py", *place.arguments(*LONG), cwd=place.cwd)
     saved = wait_until(lambda: any(place.study.glob("work/*/step.ckpt")) or not running.is_running())
+    os.kill(running.pid, signal.SIGSTOP)
+    watched = place.train(*LONG, "mode=status")
     running.kill()
     assert saved
+    assert lines_with(watched.out, "1 running"), watched.text
+    assert lines_with(watched.out, "train pico-step8", f"process {running.pid} on")
+    assert not lines_with(place.train(*LONG, "mode=status").out, "running"), "nobody works on it any more"
     assert place.runs("train-*") == [], "the training was over before it could be killed"
     assert list(place.study.glob("work/*/step.ckpt"))
 

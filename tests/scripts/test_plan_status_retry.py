@@ -86,7 +86,8 @@ def failing(tmp_path: Path, copied: Place) -> Place:
         else:
             claim = copied.study / "claims" / f"{folder.name}.json"
             claim.parent.mkdir(exist_ok=True)
-            claim.write_text(json.dumps({"token": "x", "machine": "elsewhere boot", "pid": 7, "beat": 3}))
+            body = {"token": "x", "machine": "elsewhere boot", "pid": 7, "beat": 3, "request_key": run["request_key"]}
+            claim.write_text(json.dumps(body))
             os.utime(claim, (0, 0))
     return copied
 

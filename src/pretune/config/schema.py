@@ -35,12 +35,18 @@ UNION_TYPES = (Union, types.UnionType)
 
 
 @functools.cache
+def hints_of(cls: type) -> Mapping[str, Any]:
+    """Types of a dataclass's fields, in their order; told once, since they are asked for at every point of a sweep."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+@functools.cache
 def thaw(cls: type) -> type:
     """Derive the plain dataclass that Hydra may override from a frozen one, nested ones included."""
-    hints = typing.get_type_hints(cls)
     fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(cls):
-        hint = _thaw_hint(hints[field.name])
+        hint = _thaw_hint(hints_of(cls)[field.name])
         if field.default is not dataclasses.MISSING:
             default = field.default
         elif field.default_factory is not dataclasses.MISSING:
@@ -81,20 +87,25 @@ def freeze(cls: type[T], data: DictConfig | Mapping[str, Any]) -> T:
     composed = isinstance(data, DictConfig)
     schema = thaw(typing.cast(Any, cls))
     if not isinstance(data, DictConfig) or OmegaConf.get_type(data) is not schema:
-        data = typing.cast(DictConfig, OmegaConf.merge(OmegaConf.structured(schema), data))
+        data = typing.cast(DictConfig, OmegaConf.merge(_defaults_of(schema), data))
     plain = OmegaConf.to_container(data, resolve=composed, throw_on_missing=True)
     return typing.cast(T, _freeze_value(cls, plain, ""))
+
+
+@functools.cache
+def _defaults_of(schema: type) -> DictConfig:
+    """A schema with its defaults; merging copies it."""
+    return typing.cast(DictConfig, OmegaConf.structured(schema))
 
 
 def _freeze_value(hint: Any, value: Any, prefix: str) -> Any:
     if value is None:
         return None
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
         cls = typing.cast(type, hint)
-        names = [field.name for field in dataclasses.fields(hint)]
-        _check_keys(value, names, prefix)
-        return cls(**{name: _freeze_value(hints[name], value[name], f"{prefix}{name}.") for name in names})
+        hints = hints_of(cls)
+        _check_keys(value, tuple(hints), prefix)
+        return cls(**{name: _freeze_value(part, value[name], f"{prefix}{name}.") for name, part in hints.items()})
     origin = typing.get_origin(hint)
     if origin is tuple:
         return tuple(value)
@@ -125,6 +136,8 @@ def _check_keys(value: Mapping[str, Any], names: Sequence[str], prefix: str) -> 
 
 def to_plain(value: Any) -> Any:
     """Turn a frozen value into plain dictionaries and lists (for JSON and YAML)."""
+    if value is None or isinstance(value, str | int | float):
+        return value  # nearly all of them
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -106,7 +106,7 @@ def checkpoint_of(job: Job) -> Checkpoint:
     if run is None:
         return job.config.checkpoint
     study = Study(job.config.study_dir)
-    return freeze(TrainConfig, study.read_config(study.find_run(run))).checkpoint
+    return freeze(Checkpoint, study.read_config(study.find_run(run))["checkpoint"])
 
 
 def name_train_cell(config: TrainConfig) -> str:

@@ -28,11 +28,6 @@ ROUNDS = 3
 that kills its process takes no other one along."""
 
 
-def missing_keys(grid: Grid) -> set[str]:
-    """Request keys of the cells that are not finished."""
-    return {c.key for cells in grid.jobs for c in cells.all() if grid.study.find_finished(c.key) is None}
-
-
 def read_cell(cell: Cell, study: Study, missing_before: Collection[str]) -> CellOutcome:
     """What became of a cell, as the study has it."""
     common: dict[str, Any] = {"key": cell.key, "kind": cell.kind, "state": cell.state, "name": cell.name}
@@ -70,8 +65,7 @@ class Follower:
 
     def __init__(self, grid: Grid, display: ProgressDisplay) -> None:
         self._study, self._display = grid.study, display
-        keys = missing_keys(grid)
-        self._cells = {c.key: c for cells in grid.jobs for c in cells.all() if c.key in keys}
+        self._cells = grid.missing()
 
     def look(self) -> None:
         """Tell the display of every cell that has been finished since the last look."""
@@ -98,7 +92,7 @@ def launch_chunks(
     returns: list[Sequence[Any] | PretuneError] = []
     died: list[Returned] = []
     count = 0
-    with ProgressDisplay(make_console(stderr=True), missing=grid.missing()) as display:
+    with ProgressDisplay(make_console(stderr=True), missing=len(grid.missing())) as display:
         follower = Follower(grid, display)
         for number in range(ROUNDS):
             jobs_of = {count + index: jobs for index, jobs in enumerate(chunks)}

@@ -17,7 +17,7 @@ from pretune.checkpoints.resolution import label_of, refuse_equal_weights
 from pretune.config.probing import ProbeConfig
 from pretune.config.running import SESSION_KEYS, EvaluateConfig, TrainConfig
 from pretune.errors import HubUnreachable, PretuneError, UsageError
-from pretune.execution.cells import ContentHashes, JobCells, list_cells
+from pretune.execution.cells import Cell, ContentHashes, JobCells, list_cells
 from pretune.execution.jobs import Job
 from pretune.execution.outcomes import BUSY, DONE, FAILED, FINISHED, CellOutcome, JobOutcome, Listener
 from pretune.execution.rows import training_columns
@@ -54,9 +54,10 @@ class Grid:
         keys = keys or sorted({cell.key for cells in self.jobs for cell in cells.all()})
         return self.config.logger.group or f"{self.study.root.name}-{digest(keys)[:8]}"
 
-    def missing(self) -> int:
-        """Number of distinct cells that are not finished."""
-        return len({c.key for cells in self.jobs for c in cells.all() if self.study.find_finished(c.key) is None})
+    def missing(self) -> dict[str, Cell]:
+        """The cells that are not finished, by their request keys."""
+        distinct = {cell.key: cell for cells in self.jobs for cell in cells.all()}
+        return {key: cell for key, cell in distinct.items() if self.study.find_finished(key) is None}
 
 
 def check_session_keys(jobs: Sequence[Job]) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pretune.checkpoints.resolution import label_of
 from pretune.config.probing import ProbeConfig
 from pretune.config.running import TrainConfig
-from pretune.config.schema import freeze
-from pretune.config.science import Checkpoint, Shape, Task
-from pretune.errors import PretuneError
+from pretune.config.science import Shape, Task
 from pretune.execution.cells import Cell, JobCells, checkpoint_of
 from pretune.execution.grid import Grid
 from pretune.execution.keeping import choose_policy
-from pretune.execution.outcomes import FAILED, FINISHED, MISSING
+from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING
+from pretune.execution.samples import read_samples
 from pretune.planning.accelerators import ACCELERATORS, Accelerator
-from pretune.planning.calibration import Calibration, Key, Sample, seconds_on
+from pretune.planning.calibration import Calibration, Key, seconds_on
 from pretune.planning.costs import (
     Work,
     evaluation_memory,
@@ -28,18 +25,20 @@ from pretune.planning.costs import (
     work_of_probe,
     work_of_training,
 )
+from pretune.results.claims import Holder, read_holders
 from pretune.results.identity import make_run_id
 from pretune.results.store import Study
 
 RUNNING = "running"
-STATES = (FINISHED, FAILED, RUNNING, MISSING)
-MOST_SAMPLES = 80
-"""Finished runs of each kind that are read for their times: an even choice of them."""
+STATES = (FINISHED, FAILED, BLOCKED, RUNNING, MISSING)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell with its state, its work (``None``: the model's shape is unknown) and what it is like."""
+    """A cell with its state, its work (``None``: the model's shape is unknown) and what it is like.
+
+    ``holder``: who works on it, where somebody does.
+    """
 
     cell: Cell
     group: tuple[str, str]
@@ -47,6 +46,7 @@ class PlannedCell:
     work: Work | None
     key: Key
     memory: float | None
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +75,20 @@ class GridPlan:
         return self.calibration.predict(cell.key, cell.work.flops + cell.work.decoding)
 
 
-def find_state(cell: Cell, study: Study, claimed: frozenset[str]) -> str:
-    """What is known of a cell without resolving anything: a claim names its cell, not yet the whole id."""
+def find_state(cell: Cell, study: Study, claimed: Collection[str]) -> str:
+    """What is known of a cell without resolving anything. ``claimed``: request keys that a process works on."""
     if study.find_finished(cell.key) is not None:
         return FINISHED
-    if f"{cell.kind}-{cell.name}" in claimed:
+    if cell.key in claimed:
         return RUNNING
     failed = study.runs / make_run_id(cell.kind, cell.name, cell.key) / "failure.json"
     return FAILED if failed.is_file() else MISSING
 
 
-def read_claims(study: Study) -> dict[str, str]:
-    """Names of cells (without the end of their ids) that a process works on → ``run_id``."""
-    return {path.stem.rpartition("-")[0]: path.stem for path in study.claims.glob("*.json")}
-
-
 def make_plan(grid: Grid, calibration: Calibration | None = None) -> GridPlan:
     """Plan a grid. Reads the study's records; no network, no weights. ``calibration``: that of an earlier plan."""
     config, study = grid.config, grid.study
-    claimed = frozenset(read_claims(study))
+    holders = read_holders(study.claims)
     cells: dict[str, PlannedCell] = {}
     checkpoints: dict[str, Shape | None] = {}
     kept = 0.0
@@ -106,7 +101,10 @@ def make_plan(grid: Grid, calibration: Calibration | None = None) -> GridPlan:
             if cell.key in cells:
                 continue
             work = work_of(job, cell, shape) if shape is not None else None
-            state = find_state(cell, study, claimed)
+            state = find_state(cell, study, holders)
+            if state == MISSING and job.train is not None and cell.state == "tuned":
+                trained = cells.get(job.train.key)  # None: the cell is the training itself
+                state = BLOCKED if trained is not None and trained.state == FAILED else MISSING
             cells[cell.key] = PlannedCell(
                 cell=cell,
                 group=(name, _task_of(job)),
@@ -114,6 +112,7 @@ def make_plan(grid: Grid, calibration: Calibration | None = None) -> GridPlan:
                 work=work,
                 key=key_of(job, cell, checkpoint.family),
                 memory=_memory_of(job, cell, shape),
+                holder=holders.get(cell.key) if state == RUNNING else None,
             )
             if cell.kind == "train" and state != FINISHED and shape is not None:
                 kept += _kept_bytes(job, shape)
@@ -181,58 +180,3 @@ def work_of(job: JobCells, cell: Cell, shape: Shape) -> Work:
     assert isinstance(config, ProbeConfig)
     parts = [work_of_evaluation(e.task, shape, shots=0, limit=config.eval.limit) for e in cell.measured]
     return work_of_probe(config, parts)
-
-
-def read_samples(study: Study) -> list[Sample]:
-    """Times of the study's finished trainings, evaluations and probes, on the device that most of them ran on."""
-    by_device: dict[str, list[Sample]] = {}
-    for device, sample in _read_samples(study):
-        by_device.setdefault(device, []).append(sample)
-    return max(by_device.values(), key=len, default=[])
-
-
-def _read_samples(study: Study) -> Iterator[tuple[str, Sample]]:
-    names = sorted(path.name for path in study.runs.glob("*-*") if not path.name.startswith("."))
-    by_kind = collections.defaultdict(list)
-    for name in names:
-        by_kind[name.partition("-")[0]].append(name)
-    for found in by_kind.values():
-        for run_id in found[:: -(-len(found) // MOST_SAMPLES)]:
-            try:
-                sample = read_sample(study, run_id)
-            except (PretuneError, OSError, KeyError, TypeError, ValueError):
-                continue
-            if sample is not None:
-                yield sample
-
-
-def read_sample(study: Study, run_id: str) -> tuple[str, Sample] | None:
-    """The device of a finished run and what it says; ``None`` where its work cannot be told."""
-    if not (study.run_dir(run_id) / "run.json").is_file():
-        return None
-    run, config = study.read_run(run_id), study.read_config(run_id)
-    checkpoint = freeze(Checkpoint, config["checkpoint"])
-    shape, kind = shape_of(checkpoint), str(run["kind"])
-    if shape is None or run["provenance"].get("resumed_at"):
-        return None
-    if kind == "train":
-        train = freeze(TrainConfig, config)
-        task = dataclasses.replace(train.task, train_rows=int(run["facts"]["rows"]))
-        work = work_of_training(dataclasses.replace(train, task=task), shape)
-        key = (kind, checkpoint.family, task.name)
-    elif kind == "evaluate":
-        task = freeze(Task, config["task"])
-        rows = int(run["facts"]["rows"]["rows"])
-        per_row = config.get("shot_sampling") == "per_row"
-        work = work_of_evaluation(task, shape, shots=int(config["shots"]), limit=rows, own_shots=per_row)
-        key = (kind, checkpoint.family, task.name)
-    else:
-        probe = freeze(ProbeConfig, {"probe": config["probe"]})
-        parts = [
-            work_of_evaluation(freeze(Task, task), shape, shots=0, limit=config["limit"])
-            for task in config["tasks"].values()
-        ]
-        work = work_of_probe(probe, parts)
-        key = (kind, checkpoint.family, probe.probe.name)
-    sample = Sample(key=key, flops=work.flops + work.decoding, seconds=float(run["provenance"]["seconds"]))
-    return str(run["provenance"]["machine"]["device"]), sample

@@ -17,7 +17,6 @@ from typing import Any
 from pretune.checkpoints.resolution import label_of
 from pretune.config.running import Search, TrainConfig
 from pretune.errors import PretuneError, UsageError
-from pretune.execution.following import missing_keys
 from pretune.execution.grid import Grid, plan_grid
 from pretune.execution.jobs import Job
 from pretune.execution.selecting import read_candidate
@@ -116,8 +115,8 @@ def search_rates(
         while going := [search for search in group if not search.is_over]:
             grid = plan_grid(proposed := [search.propose() for search in going])
             trials += proposed
-            missing |= missing_keys(grid)
-            if runs and missing_keys(grid):
+            missing |= (now := grid.missing().keys())
+            if runs and now:
                 log.info("trial %d of %d: %s", going[0].told + 1, going[0].settings.trials, describe(proposed))
                 execute(proposed)
             values = read_values(proposed, grid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,19 @@ from pretune.tracking import RunInfo, Tracker, open_tracker
 log = logging.getLogger(__name__)
 
 
-def check_points(script: str, points: Sequence[Point]) -> list[Any]:
-    """Freeze the configurations of all points; every problem of all of them is reported in one message."""
-    configs: list[Any] = [freeze(SCRIPTS[script], point.config) for point in points]
-    validate(configs, origins=[point.origin for point in points])
-    return configs
+def check_points(script: str, points: Iterable[Point]) -> tuple[list[Any], list[tuple[str, ...]]]:
+    """Freeze the configurations of all points; return them and the overrides that led to each.
+
+    Every problem of all of them is reported in one message. No composed configuration is kept: each takes some 250 kB.
+    """
+    configs: list[Any] = []
+    overrides, origins = [], []
+    for point in points:
+        configs.append(freeze(SCRIPTS[script], point.config))
+        overrides.append(point.overrides)
+        origins.append(point.origin)
+    validate(configs, origins=origins)
+    return configs, overrides
 
 
 def check_evaluate_overrides(config: EvaluateConfig, overrides: Sequence[str]) -> None:
@@ -61,14 +69,14 @@ def check_evaluate_overrides(config: EvaluateConfig, overrides: Sequence[str]) -
         raise UsageError(f"suite={config.suite}: contradicts task=…: give a task, or a suite of them")
 
 
-def pretrains(configs: Sequence[Any], points: Sequence[Point]) -> bool:
+def pretrains(configs: Sequence[Any], overrides: Sequence[tuple[str, ...]]) -> bool:
     """Whether the command builds ladders (``stage=pretrain``); mixing that with fine-tuning is refused."""
     chosen = [isinstance(config, TrainConfig) and config.stage.name == "pretrain" for config in configs]
     if any(chosen):
         if not all(chosen):
             raise UsageError("stage=pretrain cannot be swept together with other stages: run it by itself, first")
-        for point in points:
-            check_overrides(point.overrides)
+        for given in overrides:
+            check_overrides(given)
     return any(chosen)
 
 
@@ -129,8 +137,7 @@ class Session:
         """Run what is missing, show the summary, return the exit status."""
         if self.shows_only():
             return self.show()
-        missing = self.grid.missing()
-        if missing == 0:
+        if not self.grid.missing():
             dismiss_followers(self.grid.config.trainer, self.grid.config.cache_dir)
             self.select()
             return self.conclude(describe_finished(self.grid))
@@ -147,7 +154,7 @@ class Session:
         """Run what is missing in this process."""
         own = tracker or self.open_tracker()
         try:
-            with ProgressDisplay(make_console(stderr=True), missing=self.grid.missing()) as display:
+            with ProgressDisplay(make_console(stderr=True), missing=len(self.grid.missing())) as display:
                 return run_grid(self.grid, display, own)
         finally:
             if tracker is None:
@@ -242,34 +249,36 @@ class Session:
 
 
 def complete_jobs(
-    configs: Sequence[TrainConfig | EvaluateConfig | ProbeConfig], points: Sequence[Point], library: Library
+    configs: Sequence[TrainConfig | EvaluateConfig | ProbeConfig],
+    overrides: Sequence[tuple[str, ...]],
+    library: Library,
 ) -> list[Job]:
-    """Complete checked configurations to jobs; ``points`` are the overrides that led to them."""
+    """Complete checked configurations to jobs; ``overrides`` led to them."""
     jobs: list[Job] = []
-    for config, point in zip(configs, points, strict=True):
+    for config, given in zip(configs, overrides, strict=True):
         if isinstance(config, ProbeConfig):
-            jobs += expand_steps(complete_probe_jobs(config, library, point.overrides))
+            jobs += expand_steps(complete_probe_jobs(config, library, given))
             continue
         if isinstance(config, TrainConfig):
-            job = complete_train_job(config, library, point.overrides)
+            job = complete_train_job(config, library, given)
         else:
-            check_evaluate_overrides(config, point.overrides)
-            job = complete_evaluate_job(config, library, point.overrides)
+            check_evaluate_overrides(config, given)
+            job = complete_evaluate_job(config, library, given)
         jobs += expand_steps(expand_runs(job))
     return jobs
 
 
 def run_points(script: str, points: Sequence[Point], library: Library) -> int:
     """Run all points in this process; return the exit status."""
-    configs = check_points(script, points)
+    configs, overrides = check_points(script, points)
     for key in AXES:
         if getattr(configs[0], key) is not None:
             raise UsageError(f"{key}={getattr(configs[0], key)}: is an axis of a sweep and needs -m")
     if lists_checkpoints(configs):
         return show_checkpoints(configs)
-    if pretrains(configs, points):
+    if pretrains(configs, overrides):
         return build_ladders(configs)
-    jobs = complete_jobs(configs, points, library)
+    jobs = complete_jobs(configs, overrides, library)
     if is_search(jobs):
         return search(jobs, lambda trials: Session(trials).execute(), together=False)
     return Session(jobs).run()

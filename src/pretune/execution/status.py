@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,15 +15,8 @@ from pretune.execution.display import first_line, make_console
 from pretune.execution.grid import Grid
 from pretune.execution.outcomes import FAILED, FINISHED, MISSING
 from pretune.execution.plan_display import say_time, total_seconds
-from pretune.execution.planned import (
-    RUNNING,
-    GridPlan,
-    PlannedCell,
-    find_state,
-    make_plan,
-    read_claims,
-)
-from pretune.results.claims import find_lease
+from pretune.execution.planned import RUNNING, GridPlan, PlannedCell, find_state, make_plan
+from pretune.results.claims import find_lease, read_holders
 from pretune.results.identity import make_run_id
 from pretune.results.store import Study
 
@@ -38,14 +30,14 @@ def keep_failed(grid: Grid) -> Grid:
 
     Raises :class:`NothingFailed` when none has failed.
     """
-    claimed = frozenset(read_claims(grid.study))
+    claimed = read_holders(grid.study.claims)
     jobs = tuple(kept for cells in grid.jobs if (kept := _keep_failed_cells(cells, grid.study, claimed)) is not None)
     if not jobs:
         raise NothingFailed("mode=retry: no cell of this grid has failed")
     return dataclasses.replace(grid, jobs=jobs)
 
 
-def _keep_failed_cells(cells: JobCells, study: Study, claimed: frozenset[str]) -> JobCells | None:
+def _keep_failed_cells(cells: JobCells, study: Study, claimed: Collection[str]) -> JobCells | None:
     def failed(cell: Cell) -> bool:
         return find_state(cell, study, claimed) == FAILED
 
@@ -96,25 +88,20 @@ def describe_status(plan: GridPlan, study: Study) -> list[str]:
         workers = max(len(running), 1)
         by = f"with {workers} at work" if running else "once a process works on it"
         lines.append(f"about {say_time(seconds / workers)} left {by}")
-    lines += describe_workers(running, study)
+    lines += describe_workers(running)
     lines += describe_failures([cell for cell in plan.cells if cell.state == FAILED], study)
     return lines
 
 
-def describe_workers(running: Sequence[PlannedCell], study: Study) -> list[str]:
+def describe_workers(running: Sequence[PlannedCell]) -> Iterator[str]:
     """Who works on what, and whose claim has not changed for longer than a lease."""
-    claims, lines = read_claims(study), []
     for planned in running:
-        run_id = claims.get(f"{planned.cell.kind}-{planned.cell.name}", "")
-        path = study.claims / f"{run_id}.json"
-        try:
-            claim, age = json.loads(path.read_text()), time.time() - path.stat().st_mtime
-        except (OSError, ValueError):
-            continue  # just finished, or just taken
-        owner = f"process {claim.get('pid')} on {str(claim.get('machine', '?')).split()[0]}"
-        stale = f", [yellow]silent for {say_time(age)}: its owner may be dead[/]" if age > find_lease() else ""
-        lines.append(f"  {escape(planned.cell.kind)} {escape(planned.cell.name)}: {escape(owner)}{stale}")
-    return lines
+        if (holder := planned.holder) is not None:
+            late = f", [yellow]silent for {say_time(holder.silent)}: it may be dead[/]"
+            yield (
+                f"  {planned.cell.kind} {escape(planned.cell.name)}: process {holder.pid} on {escape(holder.host)}"
+                f"{late if holder.silent > find_lease() else ''}"
+            )
 
 
 def describe_failures(failed: Sequence[PlannedCell], study: Study) -> list[str]:

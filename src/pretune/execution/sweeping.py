@@ -64,7 +64,6 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return the exit status."""
-        from pretune.execution.following import missing_keys
         from pretune.execution.listing import show_checkpoints
         from pretune.execution.pretraining import build_ladders
         from pretune.execution.searching import is_search
@@ -74,20 +73,22 @@ class GridSweeper(Sweeper):
         if script == "report":
             raise UsageError("report.py makes one report of a study: leave -m out")
         loader = self._context.config_loader
-        points = list(expand(arguments, loader=loader, master=self._config, params=self.params))
-        configs = check_points(script, points)
+        points = expand(arguments, loader=loader, master=self._config, params=self.params)
+        configs, overrides = check_points(script, points)
         if lists_checkpoints(configs):
             return finish(show_checkpoints(configs))
-        if pretrains(configs, points):
+        if pretrains(configs, overrides):
             return finish(build_ladders(configs))
-        jobs = complete_jobs(configs, points, Library(loader))
+        jobs = complete_jobs(configs, overrides, Library(loader))
         if is_search(jobs):
             return finish(search(jobs, lambda trials: self._launch(Session(trials)), together=not self._is_serial()))
         if not self._is_serial():
             self._make_launcher()  # wrong knobs are refused even where nothing is left to do
         session = Session(jobs)
-        missing = missing_keys(session.grid)
-        if session.shows_only() or not missing or (self._is_serial() and len(self._split(session.grid_jobs())) == 1):
+        if session.shows_only():
+            return finish(session.show())
+        missing = session.grid.missing()
+        if not missing or (self._is_serial() and len(self._split(session.grid_jobs())) == 1):
             return finish(session.run())
         return finish(session.collect(self._launch(session), missing))
 

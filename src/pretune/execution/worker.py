@@ -227,7 +227,7 @@ class Worker:
         if study.is_finished(run_id):
             study.remember(cell.key, run_id)
             return FINISHED
-        claim = study.claim(run_id)
+        claim = study.claim(run_id, cell.key)
         if not claim.try_acquire():
             if not self._watch.is_stale(claim.path):
                 return BUSY

@@ -22,6 +22,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.errors import ClaimLost, UsageError
@@ -61,17 +62,24 @@ def this_machine() -> str:
 
 
 class Claim:
-    """One process's right to work on one cell."""
+    """One process's right to work on one cell; ``request_key`` says which, for those who ask how far a grid is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, request_key: str | None = None) -> None:
         self.path = path
+        self.request_key = request_key
         self.token = uuid.uuid4().hex
         self._beats = 0
         self._lost = threading.Event()
 
     def _write(self, target: Path) -> None:
         self._beats += 1  # no time: clocks stand still, or are set back
-        body = {"token": self.token, "machine": this_machine(), "pid": os.getpid(), "beat": self._beats}
+        body = {
+            "token": self.token,
+            "machine": this_machine(),
+            "pid": os.getpid(),
+            "beat": self._beats,
+            "request_key": self.request_key,
+        }
         target.write_text(json.dumps(body))
 
     def try_acquire(self) -> bool:
@@ -156,6 +164,36 @@ def read_token(path: Path) -> str | None:
         return None
     except (ValueError, KeyError, TypeError):
         return ""  # half-written on a file system without links: held by nobody we know
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A process that works on a cell, as its claim says; ``silent``: seconds since it last showed that it lives."""
+
+    pid: int
+    host: str
+    silent: float
+
+
+def read_holders(folder: Path) -> dict[str, Holder]:
+    """Request key → who works on that cell, of all claims in a folder.
+
+    Owners of this machine that have died are left out; those of others are not known to live, see ``silent``.
+    """
+    found = {}
+    for path in folder.glob("*.json"):
+        try:
+            body, changed = path.read_bytes(), path.stat().st_mtime
+            claim = json.loads(body)
+            holder = Holder(
+                pid=int(claim["pid"]), host=str(claim["machine"]).split()[0], silent=max(time.time() - changed, 0.0)
+            )
+            key = str(claim["request_key"])
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            continue  # just released, or half-written on a file system without links
+        if not _owner_is_dead(body):
+            found[key] = holder
+    return found
 
 
 class Watch:

@@ -126,9 +126,9 @@ class Study:
         self.index.mkdir(parents=True, exist_ok=True)
         write_atomically(self.index / f"{request_key}.json", json.dumps({"run_id": run_id}).encode())
 
-    def claim(self, run_id: str) -> Claim:
+    def claim(self, run_id: str, request_key: str | None = None) -> Claim:
         """A claim (not yet acquired) on a cell."""
-        return Claim(self.claims / f"{run_id}.json")
+        return Claim(self.claims / f"{run_id}.json", request_key)
 
     def publish(self, record: Record, claim: Claim, *, model: Path | None = None) -> None:
         """Write a finished cell's folder and put it in place by one rename, if the claim is still ours.
@@ -272,7 +272,7 @@ class Study:
         """Content of ``config.yaml`` of a finished run: plain data, never given to Hydra."""
         path = self.runs / run_id / "config.yaml"
         try:
-            return dict(yaml.safe_load(read_checked(path).decode()))
+            return dict(yaml.load(read_checked(path).decode(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
         except FileNotFoundError:
             raise UsageError(f"run={run_id}: no finished run of that name in {self.root}") from None
         except (yaml.YAMLError, ValueError, TypeError) as error:
@@ -280,10 +280,10 @@ class Study:
 
     def find_run(self, prefix: str) -> str:
         """Complete a unique prefix of a ``run_id``; an error lists the candidates."""
+        if not leads_out(prefix) and (self.runs / prefix / "run.json").is_file():
+            return prefix
         names = [path.name for path in self.finished_runs()]
         matches = [name for name in names if name.startswith(prefix)]
-        if prefix in names:
-            return prefix
         if len(matches) == 1:
             return matches[0]
         if matches:
