@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import os
 
 import pytest
+from rich.console import Console
 
 from pretune.config.running import EvaluateConfig, Sample
 from pretune.config.schema import freeze, to_plain
 from pretune.config.science import Checkpoint, Shape, Task
-from pretune.errors import NothingFailed
-from pretune.execution import samples, session
+from pretune.errors import NothingFailed, UsageError
+from pretune.execution import plan_display, samples, session
 from pretune.execution.cells import ContentHashes, list_cells
 from pretune.execution.grid import plan_grid
 from pretune.execution.jobs import complete_evaluate_job
+from pretune.execution.plan_display import MOST_LISTED, group_cells, list_groups, show_plan, total_seconds
 from pretune.execution.planned import make_plan, work_of
 from pretune.execution.samples import SampleReader, read_samples
 from pretune.execution.status import follow_status
@@ -123,3 +127,54 @@ def test_what_finished_cells_share_is_read_once_and_each_cell_looked_for_once(tm
     looks.clear()
     assert set(grid.missing()) == set(looks)
     assert len(looks) == len(plan.cells)
+
+
+def shown(table, width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_names_are_whole_in_a_narrow_terminal(tmp_path):
+    plan = make_plan(plan_grid([make_job(tmp_path)]))
+    rows = [line.split("│")[1] for line in shown(plan_display.list_cells(plan), 40).splitlines() if "│" in line]
+    assert "".join("".join(rows).split()) == "".join(cell.cell.name for cell in plan.cells)
+    assert len(rows) > len(plan.cells)
+
+
+def test_very_many_checkpoints_are_one_row_for_each_task(tmp_path):
+    few, many = (
+        make_plan(plan_grid([make_job(tmp_path, checkpoint__step=step) for step in range(n)]))
+        for n in (MOST_LISTED, MOST_LISTED + 1)
+    )
+    assert len(group_cells(few)) == MOST_LISTED
+    (name,) = group_cells(many)
+    assert name == (f"pico, {MOST_LISTED + 1} checkpoints", "nli")
+    text = shown(list_groups(many), 80)
+    assert f"{len(many.cells)} " in text
+    assert "time left" not in text, "nothing like it was measured"
+
+
+def test_a_plans_file_has_a_row_for_each_cell(tmp_path):
+    file = tmp_path / "new" / "plan.csv"
+    grid = plan_grid([make_job(tmp_path, eval__relations=("in_domain",), plan__file=str(file), plan__device="H100")])
+    grid.study.remember(grid.jobs[0].base[0].key, finish(grid.study, "a", sampling="fixed"))
+    show_plan(grid, Console(file=io.StringIO()))
+    plan = make_plan(grid)
+    with open(file, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["kind"], row["name"], row["state"], row["request_key"]) for row in rows] == [
+        (cell.cell.kind, cell.cell.name, cell.state, cell.cell.key) for cell in plan.cells
+    ]
+    assert [row["state"] for row in rows] == ["finished", "missing", "missing"]
+    assert rows[0]["seconds"] == ""
+    assert sum(float(row["seconds"]) for row in rows[1:]) == pytest.approx(total_seconds(plan, plan.cells), rel=0.01)
+    assert [int(row["memory_bytes"]) for row in rows] == [round(cell.memory) for cell in plan.cells]
+    file.write_text("old")
+    assert follow_status(grid) == 0
+    assert len(file.read_text().splitlines()) == 1 + len(rows)
+
+
+def test_what_a_plan_shows_cannot_be_swept(tmp_path):
+    with pytest.raises(UsageError, match=r"plan\.device=A100,H100: holds for the whole command"):
+        plan_grid([make_job(tmp_path, plan__device=device) for device in ("A100", "H100")])

@@ -124,6 +124,7 @@ NO_SCIENCE_OF_TRAINING = {
     "pairs",
     "plan.cells",
     "plan.device",
+    "plan.file",
     "plan.follow",
     "optimizer.fused",
     "shot_sampling",

@@ -21,6 +21,7 @@ STRATEGIES = ("single", "ddp", *SHARDED)
 SESSION_KEYS = (
     "study_dir", "cache_dir", "cache", "mode", "fail_fast", "logger",
     "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes",
+    "plan.device", "plan.cells", "plan.follow", "plan.file",
 )  # fmt: skip
 """Keys that hold for a whole command: they are neither swept nor set by a file of cells."""
 
@@ -142,6 +143,9 @@ class Plan:
     cells: bool | None = option(None, help="list every cell; null: where there are at most 60", scientific=False)
     follow: float | None = option(
         None, help="mode=status: show again after so many seconds, until nothing is missing", above=0, scientific=False
+    )
+    file: str | None = option(
+        None, help="CSV file that mode=plan and mode=status write every cell to", nonempty=True, scientific=False
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import statistics
@@ -15,14 +16,16 @@ from rich.table import Table
 from pretune.config.running import TrainConfig
 from pretune.execution.display import megabytes
 from pretune.execution.grid import Grid
-from pretune.execution.outcomes import FINISHED, MISSING
-from pretune.execution.planned import STATES, GridPlan, PlannedCell, make_plan
+from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING
+from pretune.execution.plan_file import write_plan
+from pretune.execution.planned import RUNNING, STATES, GridPlan, PlannedCell, make_plan
 from pretune.planning.accelerators import ACCELERATORS, LARGEST_SHARE, START_SECONDS, Accelerator
 from pretune.planning.calibration import Calibration
 from pretune.planning.costs import evaluation_memory, training_memory
 
 MOST_LISTED = 60
-"""Cells up to which each is listed by itself."""
+"""Rows of a table: up to so many cells are listed each by itself, up to so many checkpoints and tasks too."""
+STYLES = {FAILED: "red", BLOCKED: "red", RUNNING: "green", FINISHED: "dim"}
 COMPARED = ("A100", "H100", "H200")
 """Accelerators that a plan compares where none is named and nothing was measured."""
 
@@ -30,46 +33,73 @@ COMPARED = ("A100", "H100", "H200")
 def show_plan(grid: Grid, console: Console) -> None:
     """Print a plan: its cells, or groups of them; below, where a long table ends, what they come to and cost."""
     plan = make_plan(grid)
-    counts = ", ".join(
-        f"{plan.count(state)} {state}" for state in STATES if plan.count(state) or state in (FINISHED, MISSING)
-    )
     listed = grid.config.plan.cells
     if listed or (listed is None and len(plan.cells) <= MOST_LISTED):
         console.print(list_cells(plan))
     else:
         console.print(list_groups(plan))
     console.print()
-    console.print(f"{len(plan.cells)} cells, {counts}.")
+    console.print(f"{len(plan.cells):,} cells{describe_counts(plan, STATES, always=(FINISHED, MISSING))}.")
     for line in describe_cost(plan, grid):
         console.print(escape(line), soft_wrap=True)
+    if grid.config.plan.file is not None:
+        write_plan(plan, grid.config.plan.file)
+        console.print(escape(f"Every cell: {grid.config.plan.file}"), soft_wrap=True)
+
+
+def describe_counts(plan: GridPlan, states: Sequence[str], *, always: Sequence[str] = ()) -> str:
+    """How many cells are in each of these states, after a comma; ``always``: even if none is."""
+    words = {BLOCKED: "blocked by a failed training"}
+    counts = {state: plan.count(state) for state in states}
+    return "".join(f", {n:,} {words.get(state, state)}" for state, n in counts.items() if n or state in always)
 
 
 def list_cells(plan: GridPlan) -> Table:
-    """One row per cell."""
-    table = Table("kind", "cell", show_edge=False, pad_edge=False, header_style="bold")
+    """One row per cell. A long name goes on in the next line: cells differ in its end."""
+    table = Table("kind", show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("cell", overflow="fold")
     table.add_column("about", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for cell in plan.cells:
         seconds = plan.seconds(cell) if cell.state != FINISHED else None
-        table.add_row(cell.cell.kind, escape(cell.cell.name), say_time(seconds) if seconds else "", cell.state)
+        about = say_time(seconds) if seconds else ""
+        table.add_row(cell.cell.kind, escape(cell.cell.name), about, cell.state, style=STYLES.get(cell.state))
     return table
 
 
 def list_groups(plan: GridPlan) -> Table:
-    """One row per checkpoint and task, with the totals."""
+    """One row per checkpoint and task, or where these are too many per family and task, with the totals."""
+    groups = group_cells(plan)
+    shown = [state for state in STATES if plan.count(state)]
+    times = {key: total_seconds(plan, cells) for key, cells in groups.items()}
+    timed = any(seconds is not None for seconds in times.values())
+    table = Table("checkpoint", "task", show_edge=False, pad_edge=False, header_style="bold")
+    for name in ("cells", *shown, *(["time left"] if timed else [])):
+        table.add_column(name, justify="right")
+    for (checkpoint, task), cells in groups.items():
+        states = collections.Counter(cell.state for cell in cells)
+        left = "" if states[FINISHED] == len(cells) else say_time(times[checkpoint, task])
+        counts = [f"{states[state]:,}" if states[state] else "" for state in shown]
+        table.add_row(escape(checkpoint), escape(task), f"{len(cells):,}", *counts, *([left] if timed else []))
+    return table
+
+
+def group_cells(plan: GridPlan) -> dict[tuple[str, str], list[PlannedCell]]:
+    """The cells by checkpoint and task, or by family and task."""
     groups: dict[tuple[str, str], list[PlannedCell]] = {}
     for cell in plan.cells:
         groups.setdefault(cell.group, []).append(cell)
-    shown = [state for state in STATES if plan.count(state)]
-    table = Table("checkpoint", "task", show_edge=False, pad_edge=False, header_style="bold")
-    for name in ("cells", *shown, "time left"):
-        table.add_column(name, justify="right")
-    for (checkpoint, task), cells in groups.items():
-        counts = [str(sum(cell.state == state for cell in cells) or "") for state in shown]
-        seconds = total_seconds(plan, cells)
-        left = "" if all(cell.state == FINISHED for cell in cells) else say_time(seconds)
-        table.add_row(escape(checkpoint), escape(task), str(len(cells)), *counts, left)
-    return table
+    if len(groups) <= MOST_LISTED:
+        return groups
+    checkpoints: dict[str, set[str]] = {}
+    for cell in plan.cells:
+        checkpoints.setdefault(cell.key[1], set()).add(cell.group[0])
+    families: dict[tuple[str, str], list[PlannedCell]] = {}
+    for cell in plan.cells:
+        count = len(checkpoints[cell.key[1]])
+        name = cell.group[0] if count == 1 else f"{cell.key[1]}, {count} checkpoints"
+        families.setdefault((name, cell.group[1]), []).append(cell)
+    return families
 
 
 def total_seconds(plan: GridPlan, cells: Sequence[PlannedCell], device: Accelerator | None = None) -> float | None:

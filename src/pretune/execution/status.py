@@ -13,8 +13,9 @@ from pretune.errors import NothingFailed
 from pretune.execution.cells import Cell, JobCells
 from pretune.execution.display import first_line, make_console
 from pretune.execution.grid import Grid
-from pretune.execution.outcomes import FAILED, FINISHED, MISSING
-from pretune.execution.plan_display import say_time, total_seconds
+from pretune.execution.outcomes import BLOCKED, FAILED, FINISHED, MISSING
+from pretune.execution.plan_display import describe_counts, say_time, total_seconds
+from pretune.execution.plan_file import write_plan
 from pretune.execution.planned import RUNNING, GridPlan, PlannedCell, find_state, make_plan
 from pretune.results.claims import find_lease, read_holders
 from pretune.results.identity import make_run_id
@@ -57,6 +58,8 @@ def follow_status(grid: Grid) -> int:
     while True:
         plan = make_plan(grid, calibration)
         calibration = plan.calibration
+        if grid.config.plan.file is not None:
+            write_plan(plan, grid.config.plan.file)
         console.print("\n".join(describe_status(plan, grid.study)), soft_wrap=True)
         left = plan.count(RUNNING) + plan.count(MISSING)
         if pause is None or not left:
@@ -77,10 +80,8 @@ def describe_status(plan: GridPlan, study: Study) -> list[str]:
     """Lines of a status, with rich's markup."""
     total, done = len(plan.cells), plan.count(FINISHED)
     full = round(BAR * done / total)
-    line = f"{'━' * full}[dim]{'─' * (BAR - full)}[/] {done} of {total} cells"
-    lines = [
-        line + "".join(f", {plan.count(state)} {state}" for state in (RUNNING, FAILED, MISSING) if plan.count(state))
-    ]
+    counts = describe_counts(plan, (RUNNING, FAILED, BLOCKED, MISSING))
+    lines = [f"{'━' * full}[dim]{'─' * (BAR - full)}[/] {done:,} of {total:,} cells{counts}"]
     running = [cell for cell in plan.cells if cell.state == RUNNING]
     left = [cell for cell in plan.cells if cell.state in (RUNNING, MISSING)]
     seconds = total_seconds(plan, left)
