@@ -39,8 +39,8 @@ def show_plan(grid: Grid, console: Console) -> None:
     else:
         console.print(list_groups(plan))
     console.print()
-    console.print(f"{len(plan.cells):,} cells{describe_counts(plan, STATES, always=(FINISHED, MISSING))}.")
-    for line in describe_cost(plan, grid):
+    counts = describe_counts(plan, STATES, always=(FINISHED, MISSING))
+    for line in (f"{len(plan.cells):,} cells{counts}.", *describe_cost(plan, grid)):
         console.print(escape(line), soft_wrap=True)
     if grid.config.plan.file is not None:
         write_plan(plan, grid.config.plan.file)
