@@ -94,7 +94,7 @@ def failing(tmp_path: Path, copied: Place) -> Place:
 
 def test_a_status_names_what_runs_what_failed_and_how_to_go_on(failing: Place) -> None:
     result = failing.train("-m", *GRID, "mode=status")
-    assert result.status == 0, result.text
+    assert result.status == 1, "something has failed"
     assert "12 of 14 cells, 1 running, 1 failed" in result.out
     assert lines_with(result.out, "process 7 on elsewhere", "silent for", "may be dead")
     assert lines_with(result.out, "failed", "the loss is not finite")
@@ -108,7 +108,7 @@ def test_a_retry_runs_the_failed_cells_and_no_others(failing: Place) -> None:
     assert not failing.runs("train-*step8*lr0.0001*")
     again = failing.train("-m", *GRID, "mode=retry")
     assert again.status == 2
-    assert "no cell of this grid has failed" in again.err
+    assert "no cell of this grid has failed; 1 is missing" in again.err
 
 
 def test_a_study_that_does_not_exist_has_a_status_too(tmp_path: Path, cache: Path) -> None:

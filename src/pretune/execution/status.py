@@ -34,7 +34,10 @@ def keep_failed(grid: Grid) -> Grid:
     claimed = read_holders(grid.study.claims)
     jobs = tuple(kept for cells in grid.jobs if (kept := _keep_failed_cells(cells, grid.study, claimed)) is not None)
     if not jobs:
-        raise NothingFailed("mode=retry: no cell of this grid has failed")
+        count = len(grid.missing())
+        verb = "is" if count == 1 else "are"
+        others = f"; {count:,} {verb} missing: the same command without mode=retry runs them" if count else ""
+        raise NothingFailed(f"mode=retry: no cell of this grid has failed{others}")
     return dataclasses.replace(grid, jobs=jobs)
 
 
@@ -52,7 +55,10 @@ def _keep_failed_cells(cells: JobCells, study: Study, claimed: Collection[str]) 
 
 
 def follow_status(grid: Grid) -> int:
-    """Show how far the grid is; with ``plan.follow`` again and again until nothing is left to be made."""
+    """Show how far the grid is; with ``plan.follow`` again and again until nothing is left to be made.
+
+    Returns the exit status: 1 where a cell has failed.
+    """
     console, pause = make_console(), grid.config.plan.follow
     calibration = None
     while True:
@@ -63,7 +69,7 @@ def follow_status(grid: Grid) -> int:
         console.print("\n".join(describe_status(plan, grid.study)), soft_wrap=True)
         left = plan.count(RUNNING) + plan.count(MISSING)
         if pause is None or not left:
-            return 1 if plan.count(FAILED) and not left else 0
+            return 1 if plan.count(FAILED) else 0
         time.sleep(pause)
         clear(console)
 
