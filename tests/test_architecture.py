@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "pretune"
 
 LAYERS = (
-    ("errors",),
+    ("errors", "terminal"),
     ("config",),
     ("results", "planning"),
     ("checkpoints",),

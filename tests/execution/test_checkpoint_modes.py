@@ -381,7 +381,7 @@ def test_session_dispatches_the_modes(hub, model, tmp_path, capsys):
     session = Session(jobs_of(evaluate(tmp_path, mode="verify")))
     assert (session.shows_only(), session.run()) == (True, 0)
     assert Session(jobs_of(evaluate(tmp_path, mode="prefetch"))).run() == 0
-    assert "1 checkpoints, 1 good" in capsys.readouterr().out
+    assert "1 checkpoint, 1 good" in capsys.readouterr().out
 
 
 def test_grid_of_a_trained_run_is_about_its_own_checkpoint(hub, model, tmp_path, capsys):

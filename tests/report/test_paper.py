@@ -20,8 +20,10 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip insta
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    write_report(realistic_study(steps=(0, 16, 64, 1024)), out, title="A study", primary=PRIMARY, paper_width=5.5)
-    return out / "paper"
+    study = realistic_study(steps=(0, 16, 64, 1024))
+    files = write_report(study, out, title="A study", primary=PRIMARY, paper_width=5.5)
+    assert files.paper == out / "paper"
+    return files.paper
 
 
 def test_there_is_one_figure_for_each_question_as_pdf_and_svg(folder):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pretune.errors import UsageError
-from pretune.report.comparing import compare_runs
+from pretune.report.comparing import compare_runs, print_comparison
 from support.commands import Result, run
 from support.studies import Place, lines_with
 
@@ -52,7 +52,8 @@ def test_single_evaluations_are_compared_by_unique_beginnings(grid: Place) -> No
         (["train-pico"], ["give the runs to compare it with"]),
         (["train-pico", "base"], ["not unique; 6 runs begin so"]),
         (["evaluate-pico-step8-on", "evaluate-pico-step"], ["8 evaluations of 8 different weights"]),
-        (["nonsense", "base"], ["compare=nonsense", "begins so"]),
+        (["nonsense", "base"], ["compare=nonsense", "begins so", "runs there are:\n  train-pico-step4", "more"]),
+        (["base", "base"], ["'base' stands for the checkpoint of the training named first", "\n  train-pico-step4"]),
         (["evaluate-pico-step8-on", "base"], ["is no trained run"]),
     ],
 )
@@ -61,6 +62,18 @@ def test_names_that_are_not_clear_are_errors_that_say_why(grid: Place, names: li
         compare_runs(grid.study, *names)
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_value_is_there_in_a_narrow_terminal(grid: Place, capsys: pytest.CaptureFixture[str], width: int) -> None:
+    name = grid.runs("train-*step8*lr0.001*")[0].name
+    (row,) = compare_runs(grid.study, name, "base").to_dict("records")
+    print_comparison(grid.study, [name, "base"], width=width)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if "│" in line) <= width
+    cells = {cell.strip() for line in lines for cell in line.split("│")}
+    assert {f"{row['first']:.3f}", f"{row['second']:.3f}", f"{row['difference']:+.3f}", str(row["n"])} <= cells
+    assert f"{row['low']:+.3f} … {row['high']:+.3f}" in cells
 
 
 def test_a_comma_without_brackets_is_explained(grid: Place) -> None:

@@ -15,6 +15,7 @@ from wandb_file import find_runs
 
 from pretune.config.running import Logger, Trainer
 from pretune.tracking import RunInfo, open_tracker
+from pretune.tracking.wandb_runs import count_waiting
 
 CONFIG = {
     "checkpoint/step": 64,
@@ -146,7 +147,14 @@ def test_two_runs_have_nothing_of_each_other(tmp_path: Path, caplog: pytest.LogC
     assert set(three.config) <= {"_wandb"}
     (told,) = [record.getMessage() for record in caplog.records if "wandb sync" in record.getMessage()]
     assert str(tmp_path / "wandb" / "offline-run-*") in told
-    assert "3 runs" in told
+    assert "3 runs are" in told
+    caplog.clear()
+    tracker = open_tracker(Logger(offline=True), tmp_path)
+    tracker.start(info(9))
+    tracker.close()
+    assert "4 runs are" in caplog.text  # those of other processes are waiting, too
+    next(tmp_path.glob(f"wandb/offline-run-*-{info(9).id}")).joinpath("run.wandb.synced").touch()
+    assert count_waiting(tmp_path / "wandb") == 3
 
 
 def test_twenty_runs_are_cheap(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from pretune.config.library import Library
 from pretune.config.running import Contamination, EvaluateConfig
 from pretune.config.science import Task
@@ -19,6 +17,7 @@ from pretune.execution.evaluating import prepare_evaluation
 from pretune.execution.grid import Grid
 from pretune.results.identity import slug
 from pretune.results.store import write_atomically
+from pretune.terminal import TextTable, print_table, say_count
 
 if TYPE_CHECKING:
     from pretune.data.contamination import Overlap
@@ -41,12 +40,12 @@ def report_contamination(grid: Grid) -> int:
     split = text.train_split or text.eval_split
     documents = [example.target for example in load(text, split).examples]
     console.print(
-        f"{text.name}/{split}: {len(documents)} documents, {sum(map(len, documents)) / 1e6:.1f} million characters; "
-        f"n-grams of {wanted.ngram} words",
+        f"{text.name}/{split}: {say_count(len(documents), 'document')}, "
+        f"{sum(map(len, documents)) / 1e6:.1f} million characters; n-grams of {wanted.ngram} words",
         markup=False,
+        soft_wrap=True,
     )
-    table = Table("task", "split", "rows", "too short", "any", "mostly", "answer", "n-grams", show_edge=False)
-    quotes, seen = [], set()
+    rows, quotes, seen = [], [], set()
     for cells in grid.jobs:
         for cell in cells.all():
             assert cell.evaluation is not None
@@ -56,7 +55,7 @@ def report_contamination(grid: Grid) -> int:
                 continue
             seen.add(place)
             overlaps = find_overlaps(prepared.examples, documents, n=wanted.ngram)
-            table.add_row(*summarise(task.name, prepared.split_name, overlaps))
+            rows.append(summarise(task.name, prepared.split_name, overlaps))
             quotes += quote(task.name, overlaps)
             path = grid.study.root / "contamination" / f"{slug(task.name, prepared.split_name, 'in', text.name)}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,10 +68,11 @@ def report_contamination(grid: Grid) -> int:
                 "rows": [dataclasses.asdict(overlap) for overlap in overlaps],
             }
             write_atomically(path, json.dumps(kept, ensure_ascii=False, indent=1).encode())
-    console.print(table)
+    head = ("task", "split", "rows", "too short", "any", "mostly", "answer", "n-grams")
+    print_table(console, TextTable(head=head, rows=rows, names=head[:2], right=head[2:]))
     for line in quotes:
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"Rows: {grid.study.root / 'contamination'}", markup=False)
+    console.print(f"Rows: {grid.study.root / 'contamination'}", markup=False, soft_wrap=True)
     return 0
 
 

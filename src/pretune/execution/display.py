@@ -17,10 +17,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
+from pretune.terminal import TextTable, say_count
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ProgressDisplay:
         if not self._console.is_terminal and time.monotonic() - self._last_line > 15:
             now = time.monotonic()
             left = (now - self._started) / max(done, 1) * (total - done)
-            self._console.print(f"  {self._what}: {done} of {total}, about {left:.0f} s left")
+            self._say(f"  {self._what}: {done} of {total}, about {left:.0f} s left")
             self._last_line = now
 
     def finish_cell(self, outcome: CellOutcome) -> None:
@@ -94,11 +94,15 @@ class ProgressDisplay:
             self._made.add(outcome.key)
             self._progress.update(self._cells, completed=len(self._made))
             if outcome.status == FAILED:
-                self._console.print(Text(f"failed: {outcome.name}: {first_line(outcome.error)}", style="red"))
+                self._say(f"failed: {outcome.name}: {first_line(outcome.error)}", style="red")
             elif outcome.kind in MADE and not self._console.is_terminal:
                 done = f"{MADE[outcome.kind]} {outcome.name} in {outcome.seconds:.1f} s"
-                self._console.print(f"[{len(self._made)}/{self._missing}] {done}")
+                self._say(f"[{len(self._made)}/{self._missing}] {done}")
                 self._last_line = time.monotonic()
+
+    def _say(self, line: str, style: str = "") -> None:
+        """Print a line; in a file or a log it stays one line, however long."""
+        self._console.print(Text(line, style=style), soft_wrap=not self._console.is_terminal)
 
 
 def status_of(outcome: JobOutcome, *, trains: bool) -> str:
@@ -116,7 +120,7 @@ def status_of(outcome: JobOutcome, *, trains: bool) -> str:
     return "finished before"
 
 
-def summary_table(outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]], *, trains: bool) -> Table:
+def summary_table(outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, Any]], *, trains: bool) -> TextTable:
     """One row per job: its labels (those that differ, and checkpoint and task), what became of it, its headline."""
     labels = list(dict.fromkeys(name for outcome in outcomes for name in outcome.label))
     shown = [
@@ -124,26 +128,22 @@ def summary_table(outcomes: Sequence[JobOutcome], headlines: Sequence[dict[str, 
         for name in labels
         if name in ("checkpoint", "task", "probe") or len({str(outcome.label.get(name)) for outcome in outcomes}) > 1
     ]
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for name in shown:
-        table.add_column(name, no_wrap=True)
-    measures = ["metric", *(["base", "tuned", "gain"] if trains else ["value", "95 % interval"])]
-    for name in measures:
-        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
+    values = ["base", "tuned", "gain"] if trains else ["value", "95 % interval"]
+    rows, styles = [], []
     for outcome, headline in zip(outcomes, headlines, strict=True):
         status = status_of(outcome, trains=trains)
         seconds = sum(cell.seconds for cell in outcome.cells if cell.status in (DONE, FAILED))
-        style = {"failed": "red", "finished before": "dim"}.get(status, "")
-        table.add_row(
-            *(format_label(outcome.label.get(name)) for name in shown),
-            *(str(headline.get(name, "")) for name in measures),
-            status,
-            f"{seconds:.1f}" if seconds else "",
-            style=style,
-        )
-    return table
+        labelled = [format_label(outcome.label.get(name)) for name in shown]
+        measured = [str(headline.get(name, "")) for name in ("metric", *values)]
+        rows.append([*labelled, *measured, status, f"{seconds:.1f}" if seconds else ""])
+        styles.append({"failed": "red", "finished before": "dim"}.get(status, ""))
+    return TextTable(
+        head=[*shown, "metric", *values, "status", "seconds"],
+        rows=rows,
+        right=[*values, "seconds"],
+        names=shown,
+        styles=styles,
+    )
 
 
 def format_label(value: Any) -> str:
@@ -156,12 +156,14 @@ def describe_totals(totals: dict[str, int]) -> str:
     missing = sum(count for name, count in totals.items() if name.endswith(f" {MISSING}"))
     if missing:
         made = {name: count for name, count in totals.items() if not name.endswith(f" {MISSING}")}
-        return f"{describe_totals(made)[:-1]}; {missing} are still missing."
+        return f"{describe_totals(made)[:-1]}; {missing} {'is' if missing == 1 else 'are'} still missing."
     probes = {status: totals.get(f"probe {status}", 0) for status in (DONE, FINISHED, FAILED)}
     if any(probes.values()):
         if not probes[DONE] and not probes[FAILED]:
-            return f"Nothing to do: all {probes[FINISHED]} probe cells were finished before."
-        text = f"{probes[DONE]} probe cells done; {probes[FINISHED]} were finished before"
+            many = f"all {probes[FINISHED]} probe cells were" if probes[FINISHED] > 1 else "the probe cell was"
+            return f"Nothing to do: {many} finished before."
+        were = f"{probes[FINISHED]} {'was' if probes[FINISHED] == 1 else 'were'} finished before"
+        text = f"{say_count(probes[DONE], 'probe cell')} done; {were}"
         return f"{text}; {probes[FAILED]} failed." if probes[FAILED] else f"{text}."
     made = {kind: totals.get(f"{kind} {DONE}", 0) for kind in ("train", "evaluate")}
     before = {kind: totals.get(f"{kind} {FINISHED}", 0) for kind in ("train", "evaluate")}

@@ -11,6 +11,7 @@ from pretune.config.science import Task
 from pretune.errors import DamagedFile
 from pretune.execution.cells import Cell, JobCells
 from pretune.results.store import Study, read_checked
+from pretune.terminal import say_count
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def _single(cells: JobCells, study: Study) -> dict[str, Any]:
     if evaluated and evaluated[0].kind == "probe":
         return _probed(evaluated[0], study)
     if len(evaluated) != 1 or evaluated[0].evaluation is None:
-        return {"metric": f"{len(evaluated)} evaluations"}
+        return {"metric": say_count(len(evaluated), "evaluation")}
     task = evaluated[0].evaluation.task
     found = primary_row(evaluated[0], task, study)
     if found is None:
@@ -76,7 +77,7 @@ def _probed(cell: Cell, study: Study) -> dict[str, Any]:
     rows = [row for row in read_metrics(study.run_dir(run_id)) if row["value"] is not None] if run_id else []
     metric = next((name for name in HEADLINES if any(row["metric"] == name for row in rows)), None)
     if metric is None:
-        return {"metric": f"{len(rows)} rows"}
+        return {"metric": say_count(len(rows), "row")}
     found = [row for row in rows if row["metric"] == metric]
     found = [row for row in found if row["probe_variant"] == "all"] or found
     by_size: dict[float, list[float]] = {}

@@ -15,6 +15,7 @@ from pretune.config.science import Checkpoint
 from pretune.errors import HubUnreachable, UsageError
 from pretune.execution.display import make_console, plain_table
 from pretune.results.store import Study
+from pretune.terminal import say_count
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def describe_family(family: Checkpoint, refs: RefCache) -> Iterator[str]:
     known = _ask(family, refs)
     parsed = parse_revisions(family, known)
     chosen = _choose(family, known, parsed)
-    yield f"{family.family}: {family.repo}, {len(chosen)} checkpoints{_facts(family)}"
+    yield f"{family.family}: {family.repo}, {say_count(len(chosen), 'checkpoint')}{_facts(family)}"
     yield ""
     yield from _table(family, chosen)
     others = [ref.name for ref in known if ref.name not in {revision.name for revision in parsed}]
@@ -101,13 +102,13 @@ def _table(family: Checkpoint, revisions: Sequence[Revision]) -> Iterator[str]:
 def _describe_ladder(family: Checkpoint) -> Iterator[str]:
     stage = recipe_of(family).stage
     where = f"the ladder in {family.path}" if family.path else "trained here on first use"
-    yield f"{family.family}: {where}, {len(stage.save_steps)} checkpoints"
-    yield ""
     steps = list_steps(family, ())
     if isinstance(family.step, str):
         steps = choose_steps(steps, family.step)
-    for step in steps:
-        yield f"{step:>10,}  {format_tokens(step * stage.batch_size * stage.sequence_length):>8}"
+    yield f"{family.family}: {where}, {say_count(len(steps), 'checkpoint')}"
+    yield ""
+    rows = [(f"{step:,}", format_tokens(step * stage.batch_size * stage.sequence_length)) for step in steps]
+    yield from plain_table(("step", "tokens"), rows, right=("step", "tokens"))
 
 
 def _facts(family: Checkpoint) -> str:

@@ -22,6 +22,7 @@ from pretune.execution.display import make_console, megabytes
 from pretune.execution.evaluating import prepare_evaluation
 from pretune.execution.grid import Grid
 from pretune.execution.probing import find_reference
+from pretune.terminal import say_count
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ def prefetch(grid: Grid) -> int:
     tasks = {task.name: task for cells in grid.jobs for task in _tasks_of(cells) if task.source == "hub"}
     data, problems = _size_data(tasks.values())
     absent = sum(bool(files) for files in wanted.values())
-    say(f"Weights of {len(resolved)} checkpoints, {absent} of them to download: {megabytes(weights)}")
-    say(f"Rows of {len(tasks)} tasks: {megabytes(data)} to download, about {megabytes(data * ARROW_COPY)} on disk")
+    say(f"Weights of {say_count(len(resolved), 'checkpoint')}, {absent} of them to download: {megabytes(weights)}")
+    rows = f"Rows of {say_count(len(tasks), 'task')}"
+    say(f"{rows}: {megabytes(data)} to download, about {megabytes(data * ARROW_COPY)} on disk")
     _check_room(weights + data * ARROW_COPY)
     for number, (name, item) in enumerate(resolved.items(), start=1):
         size = sum(file.size for file in wanted[name])

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from pretune.checkpoints.ladders import is_built, ladder_dir, read_manifest
 from pretune.config.running import TrainConfig
 from pretune.config.schema import to_plain
@@ -21,6 +19,7 @@ from pretune.execution.storage import check_cache
 from pretune.execution.training import next_attempt
 from pretune.results.identity import digest
 from pretune.results.store import Study
+from pretune.terminal import TextTable, print_table
 from pretune.tracking import RunInfo, TrackedRun, flatten, open_tracker
 
 
@@ -52,7 +51,10 @@ def build_ladders(configs: Sequence[TrainConfig]) -> int:
             ensure_ladder(recipe, config.cache_dir, config.trainer, on_step=display.step, open_loggers=open_loggers)
         manifest = read_manifest(folder)
         for line in describe_ladder(recipe, manifest):
-            console.print(line)
+            if isinstance(line, TextTable):
+                print_table(console, line)
+            else:
+                console.print(line)
         how = "was built before" if before else f"built in {manifest['seconds']:.0f} s"
         console.print(f"{manifest['parameters']:,} parameters; {how}")
         console.print(f"Ladder: {folder}", soft_wrap=True)
@@ -63,7 +65,7 @@ def describe_ladder(recipe: Recipe, manifest: Mapping[str, Any]) -> list[Any]:
     """What is shown of a ladder: a row for each checkpoint, and on real text how often the text was seen."""
     real = recipe.text != "pico"
     more = ["validation loss", "tokens per parameter", "epochs"] if real else []
-    table = Table("step", "tokens", "training loss", *more, show_edge=False, pad_edge=False, header_style="bold")
+    rows = []
     for step in recipe.stage.save_steps:
         tokens = step * recipe.stage.batch_size * recipe.stage.sequence_length
         cells = [str(step), f"{tokens:,}", show_loss(manifest["loss"].get(str(step)))]
@@ -73,7 +75,8 @@ def describe_ladder(recipe: Recipe, manifest: Mapping[str, Any]) -> list[Any]:
                 f"{tokens / manifest['parameters']:.0f}",
                 f"{manifest['epochs'][str(step)]:.2f}",
             ]
-        table.add_row(*cells)
+        rows.append(cells)
+    table = TextTable(head=("step", "tokens", "training loss", *more), rows=rows)
     if real and manifest["repeats_text"]:
         return [table, f"The longest run saw its {manifest['text_tokens']:,} tokens of text more than four times."]
     return [table]

@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from pretune.config.axes import AXES
 from pretune.config.expansion import Point
 from pretune.config.library import Library
@@ -39,7 +37,9 @@ from pretune.execution.selecting import select
 from pretune.execution.status import keep_failed
 from pretune.execution.verifying import verify_jobs
 from pretune.results.identity import digest
+from pretune.results.naming import natural_order
 from pretune.results.store import Study
+from pretune.terminal import TextTable, print_table
 from pretune.tracking import RunInfo, Tracker, open_tracker
 
 log = logging.getLogger(__name__)
@@ -165,16 +165,15 @@ class Session:
         config = self.grid.config
         if not isinstance(config, TrainConfig) or config.select is None:
             return
-        from rich.table import Table
-
-        table = Table("checkpoint", "task", "tuned: lr", "fixed: lr", "by", "values", show_edge=False, pad_edge=False)
+        rows = []
         for entry in select(self.grid.jobs, self.grid.study):
             values = ", ".join(f"{lr}: {value:.3f}" for lr, value in entry["values"].items())
             fixed = "" if entry["fixed_lr"] is None else f"{entry['fixed_lr']:g}"
             place = f"{entry['family']} {entry['checkpoint']}"
-            table.add_row(escape(place), escape(entry["task"]), f"{entry['lr']:g}", fixed, entry["evidence"], values)
+            rows.append([place, entry["task"], f"{entry['lr']:g}", fixed, entry["evidence"], values])
+        head = ("checkpoint", "task", "tuned: lr", "fixed: lr", "by", "values")
         console = make_console()
-        console.print(table)
+        print_table(console, TextTable(head=head, rows=rows, names=head[:2], flowing=head[-1:]))
         console.print()
 
     def open_tracker(self) -> Tracker:
@@ -205,7 +204,9 @@ class Session:
         finally:
             tracker.close()
         for error in broken:
-            make_console(stderr=True).print(f"a job of the launcher ended early: {error}", style="red", markup=False)
+            make_console(stderr=True).print(
+                f"a job of the launcher ended early: {error}", style="red", markup=False, soft_wrap=True
+            )
         return 1 if broken else status
 
     def conclude(self, outcomes: Sequence[JobOutcome], tracker: Tracker | None = None) -> int:
@@ -214,11 +215,11 @@ class Session:
         trains = isinstance(self.grid.config, TrainConfig)
         cells_of = {cells.job.command: cells for cells in self.grid.jobs}
         headlines = [headline(cells_of[outcome.command], study) for outcome in outcomes]
-        console.print(summary_table(outcomes, headlines, trains=trains))
+        print_table(console, summary_table(outcomes, headlines, trains=trains))
         counted = totals(outcomes)
         console.print()
-        console.print(escape(describe_totals(counted)))
-        console.print(escape(f"Results: {study.root}"))
+        console.print(describe_totals(counted), markup=False, soft_wrap=not console.is_terminal)
+        console.print(f"Results: {study.root}", markup=False, soft_wrap=True)
         if tracker is not None and len(self.grid.jobs) > 1:
             self.log_table(outcomes, headlines, tracker)
         failures = failure_lines(outcomes, study.runs)
@@ -316,9 +317,9 @@ def run_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def list_trained(study_dir: str) -> list[str]:
-    """All finished trained runs of a study (``run=all``)."""
+    """All finished trained runs of a study (``run=all``), step 256 before step 1024."""
     study = Study(study_dir)
-    names = [path.name for path in study.finished_runs() if path.name.startswith("train-")]
+    names = sorted((p.name for p in study.finished_runs() if p.name.startswith("train-")), key=natural_order)
     if not names:
         raise UsageError(f"run=all: there is no finished trained run in {study.root}")
     return names

@@ -20,6 +20,7 @@ from pretune.execution.jobs import Job
 from pretune.execution.probing import find_reference
 from pretune.results.checksums import hash_file
 from pretune.results.store import Study
+from pretune.terminal import say_count
 
 PARALLEL = 8
 """Questions to the Hub at the same time."""
@@ -54,7 +55,7 @@ def verify_jobs(jobs: Sequence[Job]) -> int:
         for v in verdicts
     ]
     lines = plain_table(head, rows, right=("size",))
-    lines += ["", f"{len(verdicts)} checkpoints, {len(verdicts) - bad} good, {bad} not."]
+    lines += ["", f"{say_count(len(verdicts), 'checkpoint')}, {len(verdicts) - bad} good, {bad} not."]
     make_console().print("\n".join(lines), markup=False, soft_wrap=True)
     return 1 if bad else 0
 

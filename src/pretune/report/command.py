@@ -11,6 +11,7 @@ from pretune.config.validation import validate
 from pretune.errors import UsageError
 from pretune.results.links import refuse_links
 from pretune.results.store import Study, write_atomically
+from pretune.terminal import say_count
 
 
 def run_report(composed: Any) -> int:
@@ -53,5 +54,7 @@ def run_report(composed: Any) -> int:
         )
     results = study.root / "report" / "results.csv"
     write_atomically(results, source.table.to_csv(index=False).encode())
-    sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({len(source.table):,} rows)\n")
+    sys.stdout.write(f"Report: {files.page}\nTable:  {results}  ({say_count(len(source.table), 'row')})\n")
+    if files.paper is not None:
+        sys.stdout.write(f"Paper:  {files.paper}\n")
     return 0

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import DataError, UsageError, suggest
+from pretune.errors import DataError, UsageError
+from pretune.results.naming import say_runs
 from pretune.results.store import Study, read_checked
+from pretune.terminal import TextTable, print_table, say_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +48,11 @@ def compare_runs(study_dir: str | Path, first: str, *others: str) -> pd.DataFram
         raise UsageError(f"compare={first}: give the runs to compare it with, e.g. compare=[{first},{BASE}]")
     study = Study(study_dir)
     records = {path: study.read_run(path.name) for path in study.finished_runs()}
+    if first == BASE:
+        raise UsageError(
+            f"compare=[{BASE},…]: '{BASE}' stands for the checkpoint of the training named first; "
+            + say_runs([path.name for path in records if path.name.startswith("train-")], study.runs)
+        )
     left = find_side(study, records, first)
     tables = []
     for name in others:
@@ -67,8 +74,8 @@ def find_side(study: Study, records: Mapping[Path, Mapping[str, Any]], name: str
     trained = [path.name for path, run in found.items() if run["kind"] == "train"]
     if trained:
         if len(trained) > 1 or len(found) > 1:
-            shown = ", ".join(sorted(path.name for path in found)[:6])
-            raise UsageError(f"compare={name}: not unique; {len(found)} runs begin so: {shown} …")
+            shown = say_runs([path.name for path in found], study.runs)
+            raise UsageError(f"compare={name}: not unique; {len(found)} runs begin so; {shown}")
         runs = {path: run for path, run in records.items() if run["facts"].get("train_run") == trained[0]}
         runs = {path: run for path, run in runs.items() if run["kind"] == "evaluate"}
         if not runs:
@@ -78,8 +85,8 @@ def find_side(study: Study, records: Mapping[Path, Mapping[str, Any]], name: str
     weights = {str(run["facts"]["weights"]) for run in evaluated.values()}
     if not evaluated:
         raise UsageError(
-            f"compare={name}: no finished training or evaluation in {study.root} begins so; "
-            + suggest(name, [path.name for path in records])
+            f"compare={name}: no finished training or evaluation begins so; "
+            + say_runs([path.name for path in records], study.runs, near=name)
         )
     if len(weights) > 1:
         raise UsageError(
@@ -145,7 +152,6 @@ def _read_items(side: Side) -> dict[tuple[str, str, str], pd.DataFrame]:
 def print_comparison(study_dir: str | Path, names: Sequence[str], *, width: int | None = None) -> None:
     """Write the table of :func:`compare_runs` for a terminal to standard output."""
     from rich.console import Console
-    from rich.table import Table
 
     table = compare_runs(study_dir, *names)
     formats = table["eval_format"].nunique(dropna=False) > 1 or table["shots"].nunique(dropna=False) > 1
@@ -155,14 +161,11 @@ def print_comparison(study_dir: str | Path, names: Sequence[str], *, width: int 
     console.print(f"A: {table['first_run'].iloc[0]}", markup=False, soft_wrap=True)
     for second, rows in table.groupby("second_run", sort=False):
         console.print(f"B: {second}", markup=False, soft_wrap=True)
-        shown = Table(show_edge=False, pad_edge=False, header_style="bold")
-        for name in ("task", *(("format", "shots") if formats else ()), "metric"):
-            shown.add_column(name, no_wrap=True)
-        for name in ("items", "A", "B", "A − B", "95 % interval", "only A : B", "p", "p (Holm)", "detectable"):
-            shown.add_column(name, justify="right", no_wrap=True)
-        for row in rows.to_dict("records"):
-            shown.add_row(*_cells(row, formats=formats))
-        console.print(shown)
+        names = ("task", *(("format", "shots") if formats else ()))
+        numbers = ("items", "A", "B", "A − B", "95 % interval", "only A : B", "p", "p (Holm)", "detectable")
+        cells = [_cells(row, formats=formats) for row in rows.to_dict("records")]
+        shown = TextTable(head=(*names, "metric", *numbers), rows=cells, right=numbers, names=names)
+        print_table(console, shown, width=width)
         console.print()
     for line in _notes(table):
         console.print(line, markup=False, soft_wrap=True)
@@ -208,8 +211,8 @@ def _notes(table: pd.DataFrame) -> list[str]:
         lines.append("only A : B – items that exactly one got right; p by McNemar's exact test on them.")
     if "bootstrap" in tests:
         lines.append("p of values other than right and wrong by the paired bootstrap.")
-    lines.append(f"p (Holm): adjusted for the {len(table)} comparisons; * at most 0.05.")
+    lines.append(f"p (Holm): adjusted for the {say_count(len(table), 'comparison')}; * at most 0.05.")
     lines.append("detectable: the true difference that so many items would show with probability 0.8.")
-    if int(table["unpaired"].sum()):
-        lines.append(f"{int(table['unpaired'].sum())} items that only one side has were left out.")
+    if left_out := int(table["unpaired"].sum()):
+        lines.append(f"Left out: {say_count(left_out, 'item')} that only one side has.")
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ from pretune.report.svg import stand_alone
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where the report is: the page, its tables by name, its figures by name (SVG; the data is beside each)."""
+    """Where the report is: the page, its tables by name, its figures by name (SVG; the data is beside each).
+
+    ``paper``: folder of the figures for a paper, if there are any.
+    """
 
     page: Path
     tables: Mapping[str, Path]
     figures: Mapping[str, Path]
+    paper: Path | None = None
 
 
 def write_report(
@@ -59,19 +63,18 @@ def write_report(
     page = render_page(results, overview, sections, title=title, study=study or {}, runs_path=runs_path)
     figures = [*overview, *(figure for section in sections for figure in section.figures)]
     try:
-        if paper_width is not None:
+        paper = out_dir / "paper" if paper_width is not None else None
+        if paper is not None and paper_width is not None:
             from pretune.report.paper import write_paper
 
-            write_paper(overview, sections, out_dir / "paper", width=paper_width)
-        return _write_files(out_dir, results, figures, page)
+            write_paper(overview, sections, paper, width=paper_width)
+        return replace(_write_files(out_dir, results, figures, page), paper=paper)
     except OSError as error:
         raise PretuneError(f"the report cannot be written to '{out_dir}': {error.strerror or error}") from error
 
 
 def draw_report(results: Results) -> tuple[tuple[Figure, ...], list[Section]]:
     """Draw the figure of the first screen and build all sections; names of figures are unique."""
-    from dataclasses import replace
-
     from pretune.report.sections import Charts
 
     taken: set[str] = set()

@@ -31,11 +31,12 @@ from typing import Any
 import yaml
 
 from pretune.config.secrets import redact
-from pretune.errors import DamagedFile, UsageError, suggest
+from pretune.errors import DamagedFile, UsageError
 from pretune.results.checksums import NAME as SUMS
 from pretune.results.checksums import check_bytes, read_sums, write_sums
 from pretune.results.claims import Claim
 from pretune.results.links import leads_out
+from pretune.results.naming import say_runs
 from pretune.results.schema import SCHEMA_VERSION, metrics_frame
 
 log = logging.getLogger(__name__)
@@ -287,8 +288,8 @@ class Study:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise UsageError(f"run={prefix}: not unique; {len(matches)} runs begin so: {', '.join(matches[:6])} …")
-        raise UsageError(f"run={prefix}: no finished run begins so; {suggest(prefix, names)}")
+            raise UsageError(f"run={prefix}: not unique; {len(matches)} runs begin so; {say_runs(matches, self.runs)}")
+        raise UsageError(f"run={prefix}: no finished run begins so; {say_runs(names, self.runs, near=prefix)}")
 
 
 def read_checked(path: Path) -> bytes:

@@ -116,11 +116,11 @@ class WandbTracker:
             run.finish(failed=True)
         self._forget_service()
         if self._offline_runs and self.mode is not None:
-            noun = "run is" if self._offline_runs == 1 else "runs are"
+            waiting = count_waiting(self.folder)
             log.info(
                 "W&B: %d %s offline (%s). To upload: wandb sync %s",
-                self._offline_runs,
-                noun,
+                waiting,
+                "run is" if waiting == 1 else "runs are",
                 self.mode.reason,
                 self.folder / "offline-run-*",
             )
@@ -291,6 +291,12 @@ class WandbRun:
         with self._guard.protect(what) as attempt:
             yield
         self.broken = self.broken or attempt.failed
+
+
+def count_waiting(folder: Path) -> int:
+    """Number of runs in W&B's ``folder`` that are offline and not uploaded yet, whichever process left them."""
+    waiting = [path for path in folder.glob("offline-run-*-*") if not any(path.glob("*.synced"))]
+    return len({path.name.split("-", 3)[3] for path in waiting})  # a resumed run has several folders
 
 
 def _not_default(mode: Any) -> str | None:

@@ -1,0 +1,36 @@
+"""What a grid says while it runs and at its end."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pretune.execution.display import ProgressDisplay, describe_totals
+from pretune.execution.outcomes import FAILED, CellOutcome
+
+
+@pytest.mark.parametrize(("terminal", "folded"), [(False, False), (True, True)])
+def test_a_failure_is_one_line_in_a_log_however_long(terminal: bool, folded: bool) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=terminal, color_system=None)
+    error = f"the [data] of task=mnli {'cannot be read and ' * 12}that is the end of it"
+    with ProgressDisplay(console, missing=1) as display:
+        display.finish_cell(CellOutcome(key="k", kind="train", state="", name="cell", status=FAILED, error=error))
+    assert (f"failed: cell: {error}\n" not in file.getvalue()) is folded
+    assert "that is the end of it" in " ".join(file.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("totals", "sentence"),
+    [
+        ({"probe done": 1}, "1 probe cell done; 0 were finished before."),
+        ({"probe done": 2, "probe finished": 1}, "2 probe cells done; 1 was finished before."),
+        ({"probe finished": 1}, "Nothing to do: the probe cell was finished before."),
+        ({"probe finished": 3}, "Nothing to do: all 3 probe cells were finished before."),
+        ({"probe done": 2, "probe missing": 1}, "2 probe cells done; 0 were finished before; 1 is still missing."),
+    ],
+)
+def test_totals_of_probes_agree_in_number(totals: dict[str, int], sentence: str) -> None:
+    assert describe_totals(totals) == sentence
