@@ -126,6 +126,7 @@ def test_choice_of_steps_shows_what_it_stands_for(hub, model, tmp_path, capsys):
 def test_ladder_is_listed_without_a_hub(tmp_path, capsys):
     show_checkpoints([evaluate(tmp_path, LADDER)])
     assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        ["step", "tokens"],
         ["0", "0"],
         ["2", "128"],
         ["5", "320"],
@@ -272,7 +273,7 @@ def test_grid_is_prefetched_and_then_needs_no_hub(hub, model, tmp_path, capsys):
     assert prefetch(plan_grid(jobs)) == 0
     said = capsys.readouterr().out
     assert "Weights of 2 checkpoints, 2 of them to download: 0.4 MB" in said
-    assert "Rows of 1 tasks" in said
+    assert "Rows of 1 task:" in said
     assert said.index("to download") < said.index("[1/2]") < said.index("rows of nli: read")
     assert "HF_HUB_OFFLINE=1" in said
     assert prefetch(plan_grid(jobs)) == 0

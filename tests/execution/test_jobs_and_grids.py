@@ -143,13 +143,13 @@ def test_run_all_is_every_finished_training(tmp_path: Path) -> None:
     job = Job(script="evaluate", config=config, tasks={"other": OTHER}, overrides=("run=all", "shots=1"))
     with pytest.raises(UsageError, match="run=all"):
         expand_runs(job)
-    for name in ("train-b", "train-a", "evaluate-c", "train-failed"):
+    for name in ("train-step1024", "train-step256", "evaluate-c", "train-failed"):
         folder = Study(tmp_path).runs / name
         folder.mkdir(parents=True)
         (folder / ("failure.json" if "failed" in name else "run.json")).write_text("{}")
     expanded = expand_runs(job)
-    assert [job.config.run for job in expanded] == ["train-a", "train-b"]  # type: ignore[union-attr]
-    assert expanded[0].command == "python evaluate.py shots=1 run=train-a"
+    assert [job.config.run for job in expanded] == ["train-step256", "train-step1024"]  # type: ignore[union-attr]
+    assert expanded[0].command == "python evaluate.py shots=1 run=train-step256"
 
 
 def test_totals_count_distinct_cells_once_by_the_most_telling_status() -> None:
