@@ -224,7 +224,7 @@ def test_find_run_by_a_unique_prefix(study):
     assert study.find_run(ids[0]) == ids[0]
     assert study.find_run("train-b") == ids[2]
     with pytest.raises(
-        UsageError, match=rf"not unique; 2 runs begin so; in .*runs there are:\n  {ids[0]}\n  {ids[1]}$"
+        UsageError, match=rf"not unique; 2 runs begin so; did you mean one of these in .*runs.\n  {ids[0]}\n  {ids[1]}$"
     ):
         study.find_run("train-a")
     with pytest.raises(UsageError, match=r"no finished run begins so; did you mean one of these in .*runs.\n  train-a"):

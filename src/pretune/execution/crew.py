@@ -30,6 +30,7 @@ from pretune.errors import PretuneError, ProcessLost, Terminated, UsageError
 from pretune.execution.hands import OnStep, Order
 from pretune.execution.member import DONE, FAILED, MESSAGE, STEP, STOPPED, VALUES, Assignment, serve
 from pretune.results.store import Record
+from pretune.terminal import say_count
 from pretune.training.stopping import StopRequest, heeding_termination
 
 PRELOADED = ["torch", "lightning.pytorch", "transformers"]
@@ -256,7 +257,7 @@ def count_devices(trainer: Trainer) -> int:
             raise UsageError("trainer.devices=null: there is no GPU; give the number of processes on the CPU")
         return gpus
     if gpus and wanted > gpus:
-        raise UsageError(f"trainer.devices={wanted}: this machine has {gpus} GPUs")
+        raise UsageError(f"trainer.devices={wanted}: this machine has {say_count(gpus, 'GPU')}")
     if trainer.accelerator == "gpu" and not gpus:
         raise UsageError("trainer.accelerator=gpu: there is no GPU")
     return wanted

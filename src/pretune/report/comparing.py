@@ -74,7 +74,7 @@ def find_side(study: Study, records: Mapping[Path, Mapping[str, Any]], name: str
     trained = [path.name for path, run in found.items() if run["kind"] == "train"]
     if trained:
         if len(trained) > 1 or len(found) > 1:
-            shown = say_runs([path.name for path in found], study.runs)
+            shown = say_runs([path.name for path in found], study.runs, near=name)
             raise UsageError(f"compare={name}: not unique; {len(found)} runs begin so; {shown}")
         runs = {path: run for path, run in records.items() if run["facts"].get("train_run") == trained[0]}
         runs = {path: run for path, run in runs.items() if run["kind"] == "evaluate"}

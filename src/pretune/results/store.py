@@ -287,9 +287,8 @@ class Study:
         matches = [name for name in names if name.startswith(prefix)]
         if len(matches) == 1:
             return matches[0]
-        if matches:
-            raise UsageError(f"run={prefix}: not unique; {len(matches)} runs begin so; {say_runs(matches, self.runs)}")
-        raise UsageError(f"run={prefix}: no finished run begins so; {say_runs(names, self.runs, near=prefix)}")
+        what = f"not unique; {len(matches)} runs begin so" if matches else "no finished run begins so"
+        raise UsageError(f"run={prefix}: {what}; {say_runs(matches or names, self.runs, near=prefix)}")
 
 
 def read_checked(path: Path) -> bytes:
