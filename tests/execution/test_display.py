@@ -22,6 +22,18 @@ def test_a_failure_is_one_line_in_a_log_however_long(terminal: bool, folded: boo
     assert "that is the end of it" in " ".join(file.getvalue().split())
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_counts_beside_a_bar_are_there_in_full(width: int) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    with ProgressDisplay(console, missing=1234) as display:
+        display.start_activity(f"training olmo1b-step738000-mnli-default-{'long-' * 20}lr2e-06-s0")
+        display.step(1234, 56789)
+    assert "0/1234" in file.getvalue()
+    assert "lr2e-06-s0 " in file.getvalue()
+    assert " 1234/56789 0:00:0" in file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("totals", "sentence"),
     [

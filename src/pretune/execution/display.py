@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pretune.execution.outcomes import BLOCKED, BUSY, DONE, FAILED, FINISHED, MISSING, CellOutcome, JobOutcome
-from pretune.terminal import TextTable, say_count
+from pretune.terminal import LEAST, TextTable, say_count, shorten
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ MADE = {"train": "trained", "probe": "probed"}
 
 NARROWEST = 160
 """Columns assumed where the output is not a terminal (a file, a CI log)."""
+COUNTS = 32
+"""Columns that the counts and times beside a bar take."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -49,9 +51,11 @@ class ProgressDisplay:
         self._console = console
         self._missing = missing
         self._made: set[str] = set()
+        bar = 30 if console.width >= 100 else 15
+        self._room = max(console.width - bar - COUNTS, LEAST)
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=bar),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -77,7 +81,7 @@ class ProgressDisplay:
             return
         self._what = what
         self._started = time.monotonic()
-        self._progress.reset(self._activity, description=what, total=None, visible=True)
+        self._progress.reset(self._activity, description=shorten(what, self._room), total=None, visible=True)
 
     def step(self, done: int, total: int) -> None:
         """Show how far it is."""
