@@ -101,13 +101,14 @@ def test_after_mending_the_same_command_completes_and_the_record_is_gone(tmp_pat
 def test_a_failure_of_the_surroundings_is_mended_too(tmp_path: Path, grid: Place) -> None:
     cache = tmp_path / "cache"
     there = make_place(tmp_path, cache)
-    cache.write_text("a file where a folder should be")
+    cache.mkdir()
+    (cache / "ladders").write_text("a file where a folder should be")
     words = (*CELL, "checkpoint.step=8", "optimizer.lr=1e-3")
     result = there.train(*words)
     assert result.status == 1
     assert str(cache) in result.err
     assert len(there.failures()) == 2  # base evaluation and training
-    cache.unlink()
+    shutil.rmtree(cache)
     shutil.copytree(grid.cache, cache)
     again = there.train(*words)
     assert again.status == 0, again.text
