@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config.arguments import check_launcher, find_repeated
 from pretune.config.axes import hold_back, quote_axes
 from pretune.config.schema import register
 from pretune.config.secrets import check_overrides, overrides_in, redact
@@ -39,10 +40,13 @@ def launch(main: Callable[[], Any]) -> None:
         sys.exit(follow())
     sys.argv[1:] = quote_axes(sys.argv[1:])
     try:
-        check_overrides(overrides_in(sys.argv[1:]))
+        overrides = overrides_in(sys.argv[1:])
+        check_overrides(overrides)
+        check_launcher(overrides)
         if {"-m", "--multirun"} & set(sys.argv[1:]):
             sys.argv[1:] = hold_back(sys.argv[1:])
         check_config_folders(sys.argv[1:], script=Path(sys.argv[0]).resolve())
+        sys.stderr.writelines(f"{redact(line)}\n" for line in find_repeated(overrides))
         main()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         sys.exit(explain(error, debug=asks_for_debug(sys.argv)))

@@ -6,6 +6,7 @@ statuses: :class:`UsageError` → 2 (nothing was started), any other :class:`Pre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -103,9 +104,11 @@ class Problem:
     key: str
     value: object
     message: str
+    typed: str | None = None
+    """The word of the command line, where it is not ``key=value``."""
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value}: {self.message}"
+        return f"{f'{self.key}={self.value}' if self.typed is None else self.typed}: {self.message}"
 
 
 class ConfigError(UsageError):
@@ -119,9 +122,38 @@ class ConfigError(UsageError):
 
 
 def suggest(name: str, valid: Iterable[str], *, limit: int = 12) -> str:
-    """Return ``"did you mean …? valid: …"`` for an unknown ``name``."""
-    options = sorted(valid)
-    close = get_close_matches(name, options, n=3, cutoff=0.5)
+    """Return ``"did you mean …? valid: …"`` for an unknown ``name``; those in its own folder (``pico/``) come first."""
+    folder = name[: name.rfind("/") + 1]
+    options = sorted(valid, key=lambda option: (not option.startswith(folder), natural_order(option)))
+    return _propose(get_close_matches(name, options, n=3, cutoff=0.5), options, limit)
+
+
+def suggest_key(name: str, keys: Iterable[str], *, limit: int = 20) -> str:
+    """:func:`suggest` for a dotted key: of hundreds, those below the same parent are listed.
+
+    What is meant may be elsewhere: ``lr`` is ``optimizer.lr``, at most one group deeper than it was looked for.
+    """
+    known = list(keys)
+    parent, _, last = name.rpartition(".")
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
+    deepest = name.count(".") + 1
+    elsewhere = [key for key in known if key.rpartition(".")[2] == last and key.count(".") <= deepest]
+    elsewhere = [key for key in elsewhere if key.count(".") == min(other.count(".") for other in elsewhere)]
+    close = get_close_matches(name, elsewhere, n=1, cutoff=0.8) or (elsewhere if len(elsewhere) <= 3 else [])
+    unknown = name.removeprefix(f"{parent}.").partition(".")[0]
+    close = close or [beside[other] for other in get_close_matches(unknown, beside, n=3, cutoff=0.65)]
+    listed = sorted((key for other, key in beside.items() if not other.startswith("_")), key=natural_order)
+    return _propose(close, listed, limit)
+
+
+def natural_order(text: str) -> list[str | int]:
+    """Sort key by which ``step8`` comes before ``step16``."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+
+
+def _propose(close: Sequence[str], options: Sequence[str], limit: int) -> str:
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     listed = ", ".join(options[:limit]) + (f", … ({len(options)} in all)" if len(options) > limit else "")
     return f"{hint}valid: {listed}" if options else f"{hint}none are known"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pretune.config.axes import field_names, hold_back, quote_axes
+from pretune.config.axes import MOST_PROBLEMS, hold_back, quote_axes
 from pretune.config.expansion import Point, expand
+from pretune.config.kinds import field_names
 from pretune.config.running import TrainConfig
 from pretune.errors import ConfigError, UsageError
 from pretune.execution.session import check_points
@@ -119,7 +120,8 @@ def test_conditions_add_up_and_compare_values_not_spelling(points: Any) -> None:
         ([PAIRS, "optimizer.lr=1"], "optimizer.lr: is given twice"),
         (["checkpoint=pico/step64", PAIRS], "checkpoint: is given twice"),
         (["only=format=io"], "needs two or more parts"),
-        (["task=mnli", "only=format=io:task=mnli"], "'format' is not given in this sweep; given: task"),
+        (["task=mnli", "only=format=io:task=mnli"], "'format' is not given in this sweep; valid: task"),
+        (["optimizer.lr=1", "only=optimizer.lrr=1:task=mnli"], r"given in this sweep; did you mean optimizer.lr\?"),
         (["task=mnli", "format=io", "only=format=io:task=rte"], "no point has task=rte; it takes: mnli"),
         (["seed=1,2", "only=seed=1:seed=2"], "names a key twice"),
     ],
@@ -158,11 +160,24 @@ HEAD = "checkpoint,optimizer.lr,seed\n"
         ("", ["has no cell"]),
         (HEAD, ["has no cell"]),
         (HEAD + "pico/step64,1e-3\n", ["row 2: has 2 values for 3 columns"]),
-        (HEAD + "pico/stp64,1e-3,0\n", ["row 2, column checkpoint: 'pico/stp64' did you mean pico/step64"]),
+        (HEAD + "pico/stp64,1e-3,0\n", ["row 2, column checkpoint: 'pico/stp64' is not a choice; did you mean"]),
         (HEAD + "pico/step64,${oc.env:HOME},0\n", ["row 2, column optimizer.lr: '${oc.env:HOME}'"]),
         (HEAD + 'pico/step64,"1,2",0\n', ["row 2, column optimizer.lr: '1,2'"]),
         (HEAD + 'pico/step64,"range(0,3)",\n', ["column optimizer.lr: 'range(0,3)'", "column seed: '' is empty"]),
-        (HEAD + "pico/step64,1e-3,0\npico/step64,abc,0\n", ["row 3: ", "optimizer.lr=abc"]),
+        (HEAD + "pico/step64,1e-3,0\npico/step64,abc,0\n", ["row 3, column optimizer.lr: 'abc' must be a number"]),
+        ("checkpoint;seed\npico/step64;0\n", ["the columns are separated by ';'; commas are needed"]),
+        ("eval.shots\n4\n", ["row 2, column eval.shots: '4' is a list: write eval.shots=[4]"]),
+        (
+            HEAD + "pico/step65,fast,0\npico/step64,slow,x\nmain\n",
+            [
+                "row 2, column checkpoint: 'pico/step65' is not a choice; did you mean pico/step64",
+                "row 2, column optimizer.lr: 'fast' must be a number",
+                "row 3, column optimizer.lr: 'slow' must be a number",
+                "row 3, column seed: 'x' must be a whole number",
+                "row 4: has 1 value for 3 columns",
+            ],
+        ),
+        ("sed,optimizer.lr\n1,fast\n", ["'sed': no such key", "row 2, column optimizer.lr: 'fast'"]),
         ("seed,sed,seed\n1,1,1\n", ["'sed': no such key", "'seed' is there twice"]),
         ("hydra.launcher._target_\nos.system\n", ["'hydra.launcher._target_': no such key"]),
         ("_target_\nos.system\n", ["'_target_': no such key"]),
@@ -176,6 +191,14 @@ def test_a_file_is_refused_by_row_and_column(points: Any, csv: Any, text: str, m
         points(csv(text), NLI)
     for message in messages:
         assert message in str(caught.value)
+
+
+def test_of_very_many_problems_of_a_file_some_are_told(points: Any, csv: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        points(csv("seed\n" + "x\n" * (MOST_PROBLEMS + 5)), NLI)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == MOST_PROBLEMS + 2
+    assert lines[-1] == "  and 5 more"
 
 
 def test_a_value_out_of_range_is_named_with_its_row(points: Any, csv: Any) -> None:

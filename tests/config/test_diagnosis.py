@@ -29,17 +29,85 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["optimizer.lrr=1", "sede=1", "task.train_row=5"],
         {"optimizer.lrr=1": "optimizer.lr", "sede=1": "seed", "task.train_row=5": "task.train_rows"},
     ),
-    "types": (["seed=many", "optimizer.lr=fast"], {"seed=many": "many", "optimizer.lr=fast": "fast"}),
+    "types": (
+        ["seed=many", "optimizer.lr=fast"],
+        {"seed=many": "must be a whole number", "optimizer.lr=fast": "must be a number"},
+    ),
     "choice, key, type and rule": (
         ["format=oi", "sede=1", "stage.epochs=many", "optimizer.lr=0"],
-        {"format=oi": "io", "sede=1": "seed", "stage.epochs=many": "many", "optimizer.lr=0.0": "greater than 0"},
+        {
+            "format=oi": "io",
+            "sede=1": "seed",
+            "stage.epochs=many": "whole number",
+            "optimizer.lr=0.0": "greater than 0",
+        },
     ),
     "key that only the valid choice has": (
         ["format=oi", "checkpoint.recipe.seed=3"],
         {"format=oi": "io"},
     ),
     "nothing chosen": (["experiment=null"], {"experiment=null": "amuro_char"}),
-    "no override": (["lr", "seed=x"], {"lr=": "key=value", "seed=x": "x"}),
+    "no override": (["lr", "seed=x"], {"lr=": "key=value", "seed=x": "whole number"}),
+    "kinds of values": (
+        [
+            "trainer.compile=maybe",
+            "trainer.micro_batch=x",
+            "task.label_names=a",
+            "eval.shots=[a]",
+            "seed=null",
+            "task.labels=[a]",
+            "task.name={a:1}",
+            "checkpoint.step=[1]",
+            "checkpoint.recipe.model.heads=x",
+        ],
+        {
+            "trainer.compile=maybe": "must be true or false",
+            "trainer.micro_batch=x": "must be a whole number, or null",
+            "task.label_names=a": "is a list: write task.label_names=[a]",
+            "eval.shots=[a]": "must be a list of whole numbers",
+            "seed=null": "must be a whole number",
+            "task.labels=[a]": "must be a mapping of texts",
+            "task.name={a:1}": "must be a text",
+            "checkpoint.step=[1]": "must be a whole number or a text, or null",
+            "checkpoint.recipe.model.heads=x": "must be a whole number",
+        },
+    ),
+    "grammar": (
+        ["format=io,", "task.name=[a", "study_dir=~/x"],
+        {
+            "format=io,": "ends with a comma: a value is missing",
+            "task.name=[a": "is not closed, or has a special character (special characters need quotes",
+            "study_dir=~/x": "cannot hold '~' (special",
+        },
+    ),
+    "keys nearest by place": (
+        ["lr=1", "optmizer.lr=1", "stage.eval_steps=1", "optimizer.zzz=1", "hydra.launcher.nope=1"],
+        {
+            "lr=1": "did you mean optimizer.lr or search.lr? valid: cache, ",
+            "optmizer.lr=1": "did you mean optimizer.lr? valid: cache, ",
+            "stage.eval_steps=1": "did you mean stage.save_steps? valid: stage.batch_size, ",
+            "optimizer.zzz=1": "no such key; valid: optimizer.betas, optimizer.eps, optimizer.fused, optimizer.lr",
+            "hydra.launcher.nope=1": "no such key; none are known",
+        },
+    ),
+    "options nearest by place, steps in their order": (
+        ["checkpoint=pico/step65"],
+        {"checkpoint=pico/step65": "valid: pico/step0, pico/step16, pico/step32, pico/step64, pico/step128, "},
+    ),
+    "values of a key of Hydra's": (
+        ["hydra.sweeper.chunk_size=x"],
+        {"hydra.sweeper.chunk_size=x": "must be a whole number"},
+    ),
+    "values of a key that there is not": (["optimizer.lrr=1,2,3"], {"optimizer.lrr=1": "did you mean optimizer.lr?"}),
+    "parts of axes": (
+        ["pairs='checkpoint=pico/step64,main:optimizer.lrr=1'", "only='seed=x:task=pico/nly'", "pairs=3"],
+        {
+            "optimizer.lrr=1": "did you mean optimizer.lr?",
+            "seed=x": "must be a whole number",
+            "task=pico/nly": "did you mean pico/nli",
+            "pairs=3": "needs two or more parts",
+        },
+    ),
     "deleted key that is not there": (["~optimizer.lrr"], {"~optimizer.lrr=": ""}),
 }
 
@@ -47,7 +115,7 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_wrong_override_is_named_with_what_would_be_right(name: str, loader: Any) -> None:
     overrides, expected = CASES[name]
-    problems = diagnosed([*SOUND, *overrides], loader)
+    problems = diagnosed([*SOUND, *overrides], loader, sweeping=True)
     assert sorted(f"{problem.key}={problem.value}" for problem in problems) == sorted(expected)
     for problem in problems:
         assert expected[f"{problem.key}={problem.value}"] in problem.message
@@ -55,10 +123,34 @@ def test_every_wrong_override_is_named_with_what_would_be_right(name: str, loade
 
 
 def test_several_values_need_a_sweep(loader: Any) -> None:
-    (problem,) = diagnosed([*SOUND, "optimizer.lr=1e-3,1e-4"], loader)
-    expected = "several values need -m; one list is written optimizer.lr=[1e-3,1e-4]"
-    assert str(problem) == f"optimizer.lr=1e-3,1e-4: {expected}"
+    words = ["optimizer.lr=1e-3,1e-4", "eval.shots=0,4", "eval.formats=default,oi", "seed=range(1,3)", "task=mnli,rte"]
+    assert [str(problem) for problem in diagnosed([*SOUND, *words], loader)] == [
+        "optimizer.lr=1e-3,1e-4: several values need -m",
+        "eval.shots=0,4: several values need -m; one list is written eval.shots=[0,4]",
+        "eval.formats=default,oi: several values need -m; one list is written eval.formats=[default,oi]",
+        "seed=range(1,3): several values need -m",
+        "task=mnli,rte: several values need -m",
+    ]
     assert diagnosed([*SOUND, "optimizer.lr=1e-3,1e-4"], loader, sweeping=True) == []
+
+
+def test_a_word_that_is_no_override_is_shown_as_it_was_typed(loader: Any) -> None:
+    shown = [str(problem).split(": ")[0] for problem in diagnosed(["checkpoint", "", "~optimizer.lrr"], loader)]
+    assert shown == ["checkpoint", "''", "~optimizer.lrr"]
+
+
+def test_a_key_of_another_script_is_said_to_be_one(loader: Any) -> None:
+    words = ["checkpoint=pico/step64", "optimizer.lr=1", "stage=sft"]
+    assert [str(problem) for problem in diagnosed(words, loader, script="evaluate")] == [
+        "stage=sft: evaluate.py has no stage, which is a key of train.py",
+        "optimizer.lr=1: evaluate.py has no optimizer, which is a key of train.py",
+    ]
+
+
+def test_the_keys_of_the_chosen_launcher_are_listed(loader: Any) -> None:
+    (problem,) = diagnosed([*SOUND, "hydra/launcher=workers", "hydra.launcher.procs=2"], loader)
+    names = ", ".join(f"hydra.launcher.{name}" for name in ("per_device", "processes", "threads"))
+    assert problem.message == f"no such key; did you mean hydra.launcher.processes? valid: {names}"
 
 
 def test_each_bad_value_of_a_sweep_is_named_and_the_good_ones_are_not(loader: Any) -> None:

@@ -11,7 +11,7 @@ from pretune.config.running import EvaluateConfig, ReportConfig, TrainConfig
 from pretune.config.schema import walk
 from pretune.config.science import Checkpoint, Task
 from pretune.config.validation import find_problems, validate
-from pretune.errors import ConfigError, Problem, suggest
+from pretune.errors import ConfigError, Problem, suggest, suggest_key
 from support.configs import CONFIG, LADDER, change, leaves
 
 LEAVES = {key for key, _ in leaves(CONFIG)}
@@ -219,3 +219,17 @@ def test_suggestions_name_near_and_valid_names() -> None:
     assert suggest("mnly", ["paws", "mnli"]) == "did you mean mnli? valid: mnli, paws"
     assert suggest("zzz", []) == "none are known"
     assert suggest("zzz", map(str, range(20))).endswith("(20 in all)")
+
+
+def test_a_key_is_suggested_from_beside_it_or_at_most_one_group_deeper() -> None:
+    keys = ["seed", "optimizer", "optimizer.lr", "recipe", "recipe.model", "recipe.model.lr", "recipe.model.heads"]
+    assert suggest_key("lr", keys) == "did you mean optimizer.lr? valid: optimizer, recipe, seed"
+    assert suggest_key("optimizer.lrr", keys) == "did you mean optimizer.lr? valid: optimizer.lr"
+    assert suggest_key("recipe.modle.heads", keys) == "did you mean recipe.model.heads? valid: recipe.model"
+    assert suggest_key("heads", keys) == "valid: optimizer, recipe, seed"
+    assert suggest_key("seed.x", keys) == "none are known"
+
+
+def test_a_suggestion_begins_with_the_same_folder_and_counts_as_people_do() -> None:
+    options = ["b", "a/step16", "a/step8", "c/step1"]
+    assert suggest("a/x", options) == "valid: a/step8, a/step16, b, c/step1"

@@ -87,20 +87,25 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unwritable study folder": ([*PICO, "study_dir=/proc/study"], ["study_dir=/proc/study"]),
     "study folder without a name": ([*PICO, "study_dir="], ["study_dir"]),
     "negative seed": ([*PICO, "seed=-1"], ["seed=-1", "at least 0"]),
-    "not an override": ([*PICO, "lr"], ["lr=: is not of the form key=value"]),
+    "not an override": ([*PICO, "lr"], ["  lr: is not of the form key=value"]),
     "sweep with one bad value": (["-m", *PICO, "optimizer.lr=1e-3,0,1e-4"], ["optimizer.lr=0", "greater than 0"]),
     "sweep with one bad choice": (["-m", "checkpoint=pico/step64,pico/step65", *PICO[1:]], ["pico/step65", "step64"]),
     "sweep with one unknown key": (["-m", *PICO, "optimizer.lrr=1e-3,1e-4"], ["optimizer.lrr", "optimizer.lr"]),
+    "sweep of pairs with a bad part": (
+        ["-m", "pairs=checkpoint=pico/step65:optimizer.lrr=1", *PICO[1:]],
+        ["2 problems", "checkpoint=pico/step65: did you mean pico/step64", "did you mean optimizer.lr?"],
+    ),
+    "list that ends with a comma": ([*PICO, "format=io,"], ["format=io,: ends with a comma"]),
     "sweep of no cells": (["-m", *PICO, "seed=range(0,0)"], ["seed=range(0,0)", "no cells"]),
     "sweep in chunks of none": (["-m", *PICO, "hydra.sweeper.chunk_size=0"], ["hydra.sweeper.chunk_size=0"]),
     "seed too large": ([*PICO, "seed=99999999999999999999999"], ["seed=9999", "at most 4294967295"]),
-    "seed that is no whole number": ([*PICO, "seed=1.5"], ["seed=1.5", "Integer"]),
-    "seed that is a truth": ([*PICO, "seed=true"], ["seed=true", "Integer"]),
-    "seed beyond all numbers": ([*PICO, "seed=1e400"], ["seed=1e400", "Integer"]),
-    "seed without a value": ([*PICO, "seed="], ["seed=", "Integer"]),
+    "seed that is no whole number": ([*PICO, "seed=1.5"], ["seed=1.5", "must be a whole number"]),
+    "seed that is a truth": ([*PICO, "seed=true"], ["seed=true", "must be a whole number"]),
+    "seed beyond all numbers": ([*PICO, "seed=1e400"], ["seed=1e400", "must be a whole number"]),
+    "seed without a value": ([*PICO, "seed="], ["seed=", "must be a whole number"]),
     "learning rate below all numbers": ([*PICO, "optimizer.lr=1e-400"], ["optimizer.lr=0", "greater than 0"]),
-    "deleted key": ([*PICO, "~seed"], ["~seed", "cannot be deleted"]),
-    "deleted key below": ([*PICO, "~optimizer.lr"], ["~optimizer.lr", "deletion"]),
+    "deleted key": ([*PICO, "~seed"], ["~seed: a key cannot be deleted"]),
+    "deleted key below": ([*PICO, "~optimizer.lr"], ["~optimizer.lr: a key cannot be deleted"]),
     "deleted group": (["checkpoint=pico/step64", "~task"], ["task.name", "must not be empty"]),
     "added key": ([*PICO, "+new=1"], ["new=1", "no such key", "valid:"]),
     "added key below": ([*PICO, "+task.nme=1"], ["task.nme=1", "no such key", "did you mean name"]),
@@ -110,10 +115,13 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "an empty word": ([*PICO, ""], ["is not of the form key=value"]),
     "braces that do not match": ([*PICO, "task.name=a{b"], ["task.name=a{b", "quotes"]),
     "a tilde": ([*PICO, "study_dir=~/x"], ["study_dir=~/x", "quotes"]),
-    "a mapping for a text": ([*PICO, "task.name={a:1}"], ["task.name={a:1}", "string"]),
-    "a text for a mapping": ([*PICO, "task.fields=x"], ["task.fields=x", "Dict"]),
-    "a list for a mapping": ([*PICO, "task.labels=[a]"], ["task.labels=[a]", "ListConfig"]),
-    "a mapping with numbers as keys": ([*PICO, "task.labels={0:1}"], ["task.labels={0:1}", "str"]),
+    "a mapping for a text": ([*PICO, "task.name={a:1}"], ["task.name={a:1}", "must be a text"]),
+    "a text for a mapping": ([*PICO, "task.fields=x"], ["task.fields=x", "must be a mapping of texts"]),
+    "a list for a mapping": ([*PICO, "task.labels=[a]"], ["task.labels=[a]", "must be a mapping of texts"]),
+    "a mapping with numbers as keys": (
+        [*PICO, "task.labels={0:1}"],
+        ["task.labels={0:1}", "must be a mapping of texts"],
+    ),
     "a reference to nothing": ([*PICO, "seed=${x}"], ["'x' not found", "in seed=${x}"]),
     "a reference that is not closed": ([*PICO, "task.name=${"], ["task.name=${"]),
     "a reference to itself": ([*PICO, "task.name=${task.name}"], ["Recursive", "in task.name=${task.name}"]),
@@ -122,12 +130,12 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown mode": ([*PICO, "mode=fly"], ["mode=fly", "checkpoints", "plan"]),
     "unknown metric": ([*PICO, "task.metric=f1"], ["task.metric=f1", "accuracy"]),
     "unknown scorer": ([*PICO, "task.scorer=best"], ["task.scorer=best", "first_token"]),
-    "unknown logger": ([*PICO, "logger=tensorboard"], ["logger=tensorboard:", "wandb"]),
+    "unknown logger": ([*PICO[:2], "logger=tensorboard"], ["logger=tensorboard:", "wandb"]),
     "unknown relation": ([*PICO, "eval.relations=[x]"], ["eval.relations=x", "in_domain"]),
     "unknown selection": ([*PICO, "select=best"], ["select=best", "in_domain"]),
     "unknown policy of weights": ([*PICO, "keep_model=maybe"], ["keep_model=maybe", "selected"]),
     "no shots at all": ([*PICO, "eval.shots=[]"], ["eval.shots", "must not be empty"]),
-    "debug that is no truth": ([*PICO, "debug=perhaps"], ["debug=perhaps", "bool"]),
+    "debug that is no truth": ([*PICO, "debug=perhaps"], ["debug=perhaps", "must be true or false"]),
     "share above all": ([*PICO, "stage.warmup_ratio=2"], ["stage.warmup_ratio=2", "at most 1"]),
     "one beta": ([*PICO, "optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]", "two numbers"]),
     "betas that are none": ([*PICO, "optimizer.betas=[2,-3]"], ["optimizer.betas=2", "optimizer.betas=-3"]),
@@ -135,7 +143,7 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "conversations for another stage": ([*PICO, "task.answer=chat"], ["stage=sft", "stage=instruct"]),
     "trained on what is evaluated": ([*PICO, "task.eval_split=train"], ["task.eval_split=train", "training split"]),
     "prompt with an open brace": ([*PICO, "format.templates.nli.prompt='{'"], ["format.templates.nli.prompt", "brace"]),
-    "step that is a broken number": ([*PICO, "checkpoint.step=1e3"], ["checkpoint.step=1e3", "int"]),
+    "step that is a broken number": ([*PICO, "checkpoint.step=1e3"], ["checkpoint.step=1e3", "whole number"]),
     "step below zero": ([*PICO, "checkpoint.step=-1"], ["checkpoint.step=-1", "at least 0"]),
     "pattern that is none": (
         ["checkpoint=hub", "checkpoint.repo=a/b", "checkpoint.pattern='('", "checkpoint.step=1", "task=pico/nli"],
@@ -152,6 +160,10 @@ BAD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "data set that is a path": (["checkpoint=pico/step64", "task=mnli", "task.repo=/etc"], ["task.repo=/etc", "owner"]),
     "empty cache folder": ([*PICO, "cache_dir="], ["cache_dir", "must not be empty"]),
     "unknown launcher": ([*PICO, "hydra/launcher=nope"], ["hydra/launcher=nope", "workers"]),
+    "launcher of Hydra's": (
+        ["-m", *PICO, "hydra/launcher=joblib"],
+        ["hydra/launcher=joblib", "hydra/launcher=workers"],
+    ),
     "chunk size that is no number": (["-m", *PICO, "hydra.sweeper.chunk_size=x"], ["hydra.sweeper.chunk_size=x"]),
     "range without end": (["-m", *PICO, "seed=range(0,10,0)"], ["seed=range(0,10,0)", "cannot be swept"]),
     "range without steps": (["-m", *PICO, "optimizer.lr=interval(0,1)"], ["optimizer.lr=interval(0,1)", "list"]),
@@ -222,7 +234,7 @@ EVALUATE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "unknown suite": (["checkpoint=pico/step64", "suite=pico/nlu"], ["pico/nlu", "did you mean", "pico/nli"]),
     "negative shots": ([*PICO, "shots=-1"], ["shots=-1", "at least 0"]),
     "a list of shots": ([*PICO, "shots=[0,4]"], ["shots=[0,4]"]),
-    "a training key": ([*PICO, "optimizer.lr=1e-3"], ["optimizer.lr=1e-3", "no such key"]),
+    "a training key": ([*PICO, "optimizer.lr=1e-3"], ["optimizer.lr=1e-3", "evaluate.py has no optimizer"]),
     "unknown format": ([*PICO, "format=instrct"], ["format=instrct:", "did you mean", "instruct"]),
     "shots without a training split": (["checkpoint=pico/step64", "task=gpt3nli", "shots=4"], ["gpt3nli", "shots=4"]),
     "limit 0": ([*PICO, "eval.limit=0"], ["eval.limit=0", "at least 1"]),
@@ -232,7 +244,7 @@ EVALUATE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 EVALUATE |= {
     "run and checkpoint": (["run=x", "checkpoint=pico/step64"], ["run=x", "contradicts checkpoint"]),
     "suite and task": (["suite=pico/nli", *PICO], ["suite=pico/nli", "contradicts task"]),
-    "key of another script": (["stage=sft"], ["stage=sft", "evaluate.py has no such key"]),
+    "key of another script": (["stage=sft"], ["stage=sft", "evaluate.py has no stage"]),
     "n-gram of one word": ([*PICO, "contamination.ngram=1"], ["contamination.ngram=1", "at least 2"]),
     "run that is not there": (["run=nope", "study_dir=/tmp/no-such-study"], ["run=nope", "no finished run"]),
     "run outside of the study": (["run=../x", "study_dir=/tmp/no-such-study"], ["run=../x", "no finished run"]),
@@ -257,8 +269,8 @@ REPORT: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "answers of no run": (["study_dir=/tmp/no-such-study", "alpaca_eval=[a]"], ["run=a", "no finished run"]),
     "negative width": (["report.width=-1"], ["report.width=-1", "greater than 0"]),
     "unknown kind": (["report.format=ps"], ["report.format=ps", "paper"]),
-    "group of another script": (["task=pico/nli"], ["task=pico/nli", "report.py has no such key"]),
-    "key of another script": (["checkpoint.repo=x"], ["checkpoint.repo=x", "no such key"]),
+    "group of another script": (["task=pico/nli"], ["task=pico/nli", "report.py has no task"]),
+    "key of another script": (["checkpoint.repo=x"], ["checkpoint.repo=x", "report.py has no checkpoint"]),
     "a sweep of reports": (["-m", "report.format=page,paper"], ["leave -m out"]),
 }
 
@@ -330,7 +342,14 @@ def test_a_checkpoint_folder_without_weights(tmp_path: Path, shell: Callable[...
 
 
 def test_a_value_that_only_looks_like_several_is_explained(shell: Callable[..., Result]) -> None:
-    check(shell("train.py", *PICO, "checkpoint=pico/step64,pico/step16"), ["several values need -m"])
+    check(shell("train.py", *PICO[1:], "checkpoint=pico/step64,pico/step16"), ["several values need -m"])
+
+
+def test_an_override_that_is_given_twice_is_told(shell: Callable[..., Result], tmp_path: Path) -> None:
+    result = shell("train.py", *PICO, "checkpoint=pico/step128", "mode=plan", f"study_dir={tmp_path}")
+    assert (result.status, result.err) == (0, "checkpoint is given twice: checkpoint=pico/step128 counts\n")
+    assert "pico-step128" in result.out
+    assert "pico-step64" not in result.out
 
 
 def test_debug_adds_the_traceback(shell: Callable[..., Result]) -> None:

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
+import functools
 import re
-import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config.kinds import field_names, find_type, make_check
 from pretune.config.running import SESSION_KEYS
-from pretune.config.schema import UNION_TYPES
-from pretune.errors import UsageError, suggest
+from pretune.errors import ConfigError, Problem, UsageError, suggest, suggest_key
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -34,11 +33,16 @@ AXES = ("pairs", "only", "cells")
 NOT_IN_FILES = (*SESSION_KEYS, "debug", "chunk", "plan", *AXES)
 """Keys of the command, not of a point."""
 
+MOST_PROBLEMS = 20
+"""Problems of a file that are told, at most."""
+
 DANGEROUS = ("checkpoint.allow_pickle",)
 """Keys that only who types the command may set."""
 
 PART = re.compile(r":(?=\s*[\w./@-]+=)")
 WORD = re.compile(r"[\w./+-]+")
+INTEGER = re.compile(r"0|[1-9]\d*", re.ASCII)
+OTHER_SEPARATOR = re.compile(r"[;|\t]")
 LIST = re.compile(r"\[\s*(?:[\w./+-]+\s*(?:,\s*[\w./+-]+\s*)*)?\]")
 
 
@@ -66,7 +70,8 @@ def hold_back(arguments: Sequence[str]) -> list[str]:
 
     parser, parsed, swept = OverridesParser.create(), dict[str, "Override"](), set[str]()
     for text in arguments:
-        with contextlib.suppress(HydraException):  # options of the command line; what is wrong is told later
+        # options of the command line; what is wrong is told later
+        with contextlib.suppress(HydraException, ConfigError):
             parsed[text] = override = parser.parse_override(text)
             if override.key_or_group == "pairs":
                 swept |= {part.partition("=")[0] for part in split_parts(override)}
@@ -93,7 +98,8 @@ def split_parts(override: Override) -> list[str]:
             "pairs": "pairs=checkpoint=step342k,step738k:optimizer.lr=2e-6,2e-7",
             "only": "only=format=io:task=mnli,rte",
         }[override.key_or_group]
-        raise UsageError(f"{override.key_or_group}={value}: needs two or more parts joined by ':', such as {example}")
+        message = f"needs two or more parts joined by ':', such as {example}"
+        raise ConfigError([Problem(key=override.key_or_group, value=value, message=message)])
     return parts
 
 
@@ -114,7 +120,7 @@ class Condition:
         """Refuse keys and values that no point has: such a condition would silently do nothing."""
         for key, wanted in ((self.when[0], self.when[1]), *self.required.items()):
             if key not in axes:
-                raise UsageError(f"{self.text}: '{key}' is not given in this sweep; given: {', '.join(axes)}")
+                raise UsageError(f"{self.text}: '{key}' is not given in this sweep; {suggest(key, axes)}")
             for value in wanted:
                 if value not in axes[key]:
                     listed = ", ".join(str(one) for one in axes[key])
@@ -145,21 +151,28 @@ def read_cells(path: str, schema: type, options: Callable[[str], Sequence[str]])
     if len(lines) < 2:
         raise UsageError(f"cells={path}: has no cell: a first row with keys and one row for each cell are needed")
     keys = [name.strip() for name in lines[0][1]]
+    if len(keys) == 1 and (separator := OTHER_SEPARATOR.search(keys[0])):
+        raise UsageError(f"cells={path}: the columns are separated by {separator[0]!r}; commas are needed")
     problems = list(_find_bad_columns(keys, schema))
-    choices = {key: options(key) for key in keys} if not problems else {}
+    checks = {key: _make_check(key, hint, options(key)) for key in keys if (hint := find_type(schema, key))}
     rows = []
-    for number, values in () if problems else lines[1:]:
-        place = f"cells={path}, row {number}"
+    for number, values in lines[1:]:
         if len(values) != len(keys):
-            problems.append(f"row {number}: has {len(values)} values for {len(keys)} columns")
+            problems.append(f"row {number}: has {_count(values, 'value')} for {_count(keys, 'column')}")
             continue
         texts = [value.strip() for value in values]
-        bad = [(k, v, _reason(v, choices[k])) for k, v in zip(keys, texts, strict=True)]
-        problems += [f"row {number}, column {key}: '{value}' {reason}" for key, value, reason in bad if reason]
-        rows.append(Row(place=place, overrides=tuple(f"{k}={v}" for k, v in zip(keys, texts, strict=True))))
+        bad = [(key, text, checks[key](text)) for key, text in zip(keys, texts, strict=True) if key in checks]
+        problems += [f"row {number}, column {key}: '{text}' {reason}" for key, text, reason in bad if reason]
+        overrides = tuple(f"{key}={text}" for key, text in zip(keys, texts, strict=True))
+        rows.append(Row(place=f"cells={path}, row {number}", overrides=overrides))
     if problems:
-        raise UsageError("\n  ".join([f"cells={path}:", *problems]))
+        more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        raise UsageError("\n  ".join([f"cells={path}:", *problems[:MOST_PROBLEMS], *more]))
     return rows
+
+
+def _count(things: Sequence[str], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -173,29 +186,29 @@ def _find_bad_columns(keys: Sequence[str], schema: type) -> Iterator[str]:
         if key in keys[: number - 1]:
             yield f"column {number}: '{key}' is there twice"
         elif key not in known:
-            yield f"column {number}: '{key}': no such key; {suggest(key, known)}"
+            yield f"column {number}: '{key}': no such key; {suggest_key(key, known)}"
         elif key in DANGEROUS:
             yield f"column {number}: '{key}': cannot be set by a file; type it"
         elif key in NOT_IN_FILES or key.split(".")[0] in NOT_IN_FILES:
             yield f"column {number}: '{key}': holds for the whole command; type it"
 
 
-def _reason(value: str, choices: Sequence[str]) -> str:
-    """What is wrong with a value of a file; empty when nothing is."""
-    if choices:
-        return "" if value in choices else suggest(value, choices)
-    if WORD.fullmatch(value) or LIST.fullmatch(value):
-        return ""
-    return "is empty; give null for none" if not value else "must be a word, a number, or a list of them"
+def _make_check(key: str, hint: Any, choices: Sequence[str]) -> Callable[[str], str]:
+    """A function that says what is wrong with a value of a column; empty when nothing is."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    parser, find_fault = OverridesParser.create(), make_check(key, hint)
 
-def field_names(schema: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all fields of a dataclass, nested ones included."""
-    hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        hint = hints[field.name]
-        yield f"{prefix}{field.name}"
-        parts = typing.get_args(hint) if typing.get_origin(hint) in UNION_TYPES else (hint,)
-        for part in parts:
-            if dataclasses.is_dataclass(part):
-                yield from field_names(typing.cast(type, part), f"{prefix}{field.name}.")
+    @functools.cache
+    def check(text: str) -> str:
+        if choices:
+            return "" if text in choices else f"is not a choice; {suggest(text, choices)}"
+        if not text:
+            return "is empty; give null for none"
+        if not (WORD.fullmatch(text) or LIST.fullmatch(text)):
+            return "must be a word, a number, or a list of them"
+        # Thousands of seeds need no parser.
+        value = int(text) if INTEGER.fullmatch(text) else parser.parse_override(f"{key}={text}").value()
+        return find_fault(text, value)
+
+    return check

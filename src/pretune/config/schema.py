@@ -31,6 +31,8 @@ SCRIPTS: Mapping[str, type] = {
 }
 """Script → the class of its configuration."""
 
+NOT_DELETED = "a key cannot be deleted; give it another value"
+
 UNION_TYPES = (Union, types.UnionType)
 
 
@@ -126,7 +128,12 @@ def _check_keys(value: Mapping[str, Any], names: Sequence[str], prefix: str) -> 
         if key not in names
     ]
     problems += [
-        Problem(key=f"~{prefix}{name}", value="", message="a key cannot be deleted; give it another value")
+        Problem(
+            key=f"~{prefix}{name}",
+            value="",
+            message=NOT_DELETED,
+            typed=f"~{prefix}{name}",
+        )
         for name in names
         if name not in value
     ]

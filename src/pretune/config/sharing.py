@@ -8,6 +8,8 @@ from pretune.config.probing import ProbeConfig
 from pretune.config.running import SHARDED, EvaluateConfig, TrainConfig
 from pretune.errors import Problem
 
+ALONE = "give trainer=default, or trainer.strategy=single"
+
 
 def check_strategy(config: TrainConfig | EvaluateConfig | ProbeConfig) -> Iterable[Problem]:
     """What is impossible with the processes asked for, as far as the configuration alone can tell."""
@@ -18,14 +20,14 @@ def check_strategy(config: TrainConfig | EvaluateConfig | ProbeConfig) -> Iterab
                 yield Problem(key=key, value=value, message="needs more than one process: give trainer=ddp")
         return
     if isinstance(config, ProbeConfig):
-        yield Problem(key="trainer.strategy", value=trainer.strategy, message="probes run in one process: give single")
+        yield Problem(key="trainer.strategy", value=trainer.strategy, message=f"probes run in one process: {ALONE}")
     if trainer.accelerator == "cpu" and trainer.devices is None:
         yield Problem(key="trainer.devices", value=None, message="on a CPU it must be given: the number of processes")
     if not isinstance(config, TrainConfig):
         return
     if config.stage.name == "pretrain":
         yield Problem(
-            key="trainer.strategy", value=trainer.strategy, message="stage=pretrain runs in one process: give single"
+            key="trainer.strategy", value=trainer.strategy, message=f"stage=pretrain runs in one process: {ALONE}"
         )
         return
     if trainer.strategy in SHARDED:

@@ -1,4 +1,4 @@
-"""The default sweeper: the whole grid is planned once, then handed to any Hydra launcher in chunks of jobs.
+"""The default sweeper: the whole grid is planned once, then handed to a launcher in chunks of jobs.
 
 Hydra's own sweeper composes each job twice, stops at the first failed batch, shows only the first failure and
 composes again in the launcher. Here a launcher's job is a chunk of finished configurations, run in one process with
