@@ -70,11 +70,14 @@ class Foothold:
 
 
 def check_cache(cache_dir: str) -> None:
-    """Raise :class:`UsageError` where ladders and caches cannot be kept, before any cell fails by it."""
+    """Raise :class:`UsageError` where ladders and caches cannot be, before any cell fails by it.
+
+    They need not be writable: all that is needed may be there already.
+    """
     folder = Path(cache_dir).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if not os.access(folder, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         reason = "it is a file" if folder.is_file() else error.strerror or error
