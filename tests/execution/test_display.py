@@ -34,6 +34,20 @@ def test_counts_beside_a_bar_are_there_in_full(width: int) -> None:
     assert " 1234/56789 0:00:0" in file.getvalue()
 
 
+def test_the_time_left_is_told_by_the_steps_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, file = [0.0], io.StringIO()
+    monkeypatch.setattr("pretune.execution.display.time.monotonic", lambda: now[0])
+    with ProgressDisplay(Console(file=file, width=80), missing=1) as display:
+        display.start_activity("training a cell")
+        for seconds, done in ((60.0, 1), (80.0, 11)):  # a minute until the first step, then two seconds for each
+            now[0] = seconds
+            display.step(done, 111)
+    assert [line.strip() for line in file.getvalue().splitlines()] == [
+        "training a cell: 1 of 111",
+        "training a cell: 11 of 111, about 200 s left",
+    ]
+
+
 @pytest.mark.parametrize(
     ("totals", "sentence"),
     [

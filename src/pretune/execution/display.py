@@ -66,7 +66,9 @@ class ProgressDisplay:
         self._cells: TaskID = self._progress.add_task("cells", total=missing)
         self._activity: TaskID = self._progress.add_task("", total=None, visible=False)
         self._what = ""
-        self._last_line = self._started = time.monotonic()
+        self._last_line = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """When the activity first said how far it is, and how far it was."""
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
@@ -80,16 +82,19 @@ class ProgressDisplay:
         if what == self._what:
             return
         self._what = what
-        self._started = time.monotonic()
+        self._first = None
         self._progress.reset(self._activity, description=shorten(what, self._room), total=None, visible=True)
 
     def step(self, done: int, total: int) -> None:
         """Show how far it is."""
         self._progress.update(self._activity, completed=done, total=total)
-        if not self._console.is_terminal and time.monotonic() - self._last_line > 15:
-            now = time.monotonic()
-            left = (now - self._started) / max(done, 1) * (total - done)
-            self._say(f"  {self._what}: {done} of {total}, about {left:.0f} s left")
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done  # the first step may take a hundred times as long as the others: it starts things
+        if not self._console.is_terminal and now - self._last_line > 15:
+            started, at = self._first
+            left = f", about {(now - started) / (done - at) * (total - done):.0f} s left" if done > at else ""
+            self._say(f"  {self._what}: {done} of {total}{left}")
             self._last_line = now
 
     def finish_cell(self, outcome: CellOutcome) -> None:
