@@ -53,7 +53,7 @@ class RateSearch:
         sampler = optuna.samplers.TPESampler(seed=self.settings.seed, n_startup_trials=self.settings.startup)
         self._optuna = optuna.create_study(sampler=sampler, direction="minimize")
         low, high = self.settings.lr
-        for number in range(min(self.settings.startup, self.settings.trials)):
+        for number in spread(self.settings.startup)[: self.settings.trials]:
             place = (number + 0.5) / self.settings.startup
             self._optuna.enqueue_trial({"lr": low * (high / low) ** place})
         self._pruned = optuna.trial.TrialState.PRUNED
@@ -81,6 +81,12 @@ class RateSearch:
         else:
             self._optuna.tell(self._trial, value)
         self.told += 1
+
+
+def spread(count: int) -> list[int]:
+    """0 … ``count`` − 1 in an order of which every beginning covers the whole range (van der Corput's)."""
+    digits = max(count - 1, 1).bit_length()
+    return sorted(range(count), key=lambda number: int(f"{number:0{digits}b}"[::-1], 2))
 
 
 def round_rate(lr: float, low: float, high: float) -> float:
