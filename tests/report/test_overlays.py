@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pretune.errors import DataError
 from pretune.report import write_report
 from pretune.report.gathering import gather
 from pretune.report.overlays import find_overlays, join_ladders, name_source
@@ -16,6 +17,15 @@ from pretune.results.store import Study
 from synthetic_tables import PRIMARY, realistic_study
 
 PUBLISHED = Path(os.environ.get("PRETUNE_PUBLISHED", "/nowhere"))
+
+
+def test_a_study_of_damaged_runs_is_not_said_to_be_empty(tmp_path):
+    run = tmp_path / "runs" / "evaluate-pico-0123456789ab"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    (run / "metrics.parquet").write_text("no table")
+    with pytest.raises(DataError, match="none of its finished runs could be read"):
+        gather(Study(tmp_path), None, "tidy")
 
 
 def test_published_families_of_the_same_model_are_found():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pretune.errors import UsageError
+from pretune.errors import DataError, UsageError
 from pretune.published import read_published
 from pretune.results.store import Study
 from pretune.results.table import compact_when_due, load
@@ -32,7 +32,8 @@ def gather(study: Study, published: str | None, format_name: str) -> Source:
     """Read the results of a study, and the published ones where a file is named; published ones may stand alone.
 
     Published rows belong to families of their own, so they never enter a mean with the study's. Where both measure a
-    task of one name, the study's own primary measure is used. Raises :class:`UsageError` when there is neither.
+    task of one name, the study's own primary measure is used. Raises :class:`UsageError` when there is neither,
+    and :class:`DataError` when all runs of the study are damaged.
     """
     own = study.runs.is_dir()
     if not own and published is None:
@@ -44,6 +45,11 @@ def gather(study: Study, published: str | None, format_name: str) -> Source:
     if own:
         compact_when_due(study.root)
         tables.append(load(study.root))
+        if tables[0].empty and published is None and any(study.finished_runs()):
+            raise DataError(
+                f"study_dir={study.root}: none of its finished runs could be read (see above); the commands that made "
+                "them make them again"
+            )
         primary |= find_primary(study)
         facts |= {"study_dir": study.root.name, "failed": [str(f["run_id"]) for f in study.failures()]}
         titles.append(f"Study {study.root.name}")
