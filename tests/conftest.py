@@ -14,7 +14,7 @@ import pytest
 
 ON_REQUEST = ("faults", "fuzzing")
 """Markers of tests that run only where ``-m`` names them: ``./run faults``."""
-TOGETHER, ALONE = "tests/scripts/", "tests/scripts/test_miniature.py"
+TOGETHER, ALONE, LONG = "tests/scripts/", "tests/scripts/test_miniature.py", "tests/test_documented_commands.py"
 
 
 def group_of(nodeid: str) -> str:
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-    order = [ALONE, TOGETHER]
+    order = [ALONE, TOGETHER, LONG]
     items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in order else len(order))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -98,7 +99,10 @@ def test_an_unknown_or_ambiguous_run_lists_what_is_there(copied: Place) -> None:
     unknown = copied.evaluate("run=train-nonsense", *TUNED, *TASK)
     assert unknown.status == 2
     assert "run=train-nonsense" in unknown.err
-    assert "did you mean" in unknown.err or "valid: " in unknown.err
+    listed = [line.strip() for line in unknown.err.splitlines()[1:]]
+    assert len(listed) == 6
+    assert all(line.startswith("train-pico-step") for line in listed[:5])
+    assert re.fullmatch(r"and \d+ more", listed[5])
     ambiguous = copied.evaluate("run=train-", *TUNED, *TASK)
     assert ambiguous.status == 2
     assert "6 runs begin so" in ambiguous.err

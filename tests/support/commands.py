@@ -81,7 +81,9 @@ class Result:
         found = re.search(r"all (\d+) probe cells were finished before", self.out)
         if found:
             return (0, int(found[1]))
-        found = re.search(r"(\d+) probe cells done; (\d+) were finished before", self.out)
+        if "the probe cell was finished before" in self.out:
+            return (0, 1)
+        found = re.search(r"(\d+) probe cells? done; (\d+) (?:were|was) finished before", self.out)
         assert found, self.text
         return int(found[1]), int(found[2])
 
