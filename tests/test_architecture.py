@@ -1,8 +1,10 @@
-"""The shape of the package: imports point downwards, light modules stay light, modules stay small."""
+"""The shape of the package: imports point downwards, light modules stay light, modules and tracked files small."""
 
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,15 @@ def test_every_module_and_public_definition_has_a_docstring():
             if public and ast.get_docstring(node) is None:
                 missing.append(f"{path.relative_to(PACKAGE)}::{node.name}")
     assert not missing
+
+
+def test_no_data_weights_or_archives_are_tracked() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a clone, or no git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip(f"git lists nothing here: {listed.stderr.strip()}")
+    tracked = [ROOT / name for name in listed.stdout.split("\0") if name]
+    large = [path.name for path in tracked if path.is_file() and path.stat().st_size > 900_000]
+    assert tracked
+    assert large == []

@@ -50,9 +50,8 @@ def sharded(module: CausalLanguageModeling, trainer: Trainer) -> Iterator[None]:
     module.model, module.sharding = twin, float(process_part()[1])
     learnt: dict[str, torch.Tensor] = {}
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", category=FutureWarning, module=r"torch\.distributed\."
-        )  # of DeepSpeed's calls
+        # DeepSpeed calls what torch is about to rename
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.")
         try:
             yield
             learnt = dict(twin.named_parameters())
